@@ -1,0 +1,65 @@
+"""Every error of this project, in one tree, split by what the caller can do about it.
+
+    So101Error
+    ├── ConfigError             fix the file or the command line
+    │   └── UnsupportedSchema   file written by a newer version, or with unknown keys
+    ├── NotConnected            fix the cable, the power or the path
+    │   ├── PortBusy            another program holds the port
+    │   └── NoPermission        the user may not open the device
+    ├── ServoTimeout            a servo did not answer (retried, counted, then raised)
+    ├── ServoFault              a servo reports a fault: stop, name the joint and the bit
+    ├── CalibrationMismatch     recalibrate, or plug the right arm in
+    ├── LimitRefused            a goal was refused and not sent
+    ├── CameraLost              a camera stopped delivering
+    └── StorageFull             free some disk, then resume
+
+A message says what happened, to which joint or file, and what to do next.
+"""
+
+
+class So101Error(Exception):
+    """Root of all errors a person may see; `str()` is the sentence to print."""
+
+
+class ConfigError(So101Error):
+    """A file or an argument is wrong; the message names it and what would be valid."""
+
+
+class UnsupportedSchema(ConfigError):
+    """A file carries a schema this version does not read."""
+
+
+class NotConnected(So101Error):
+    """A device is not there, or went away."""
+
+
+class PortBusy(NotConnected):
+    """Another program holds the serial port."""
+
+
+class NoPermission(NotConnected):
+    """The user may not open the device."""
+
+
+class ServoTimeout(So101Error):
+    """A servo gave no complete reply within its deadline."""
+
+
+class ServoFault(So101Error):
+    """A servo reported a fault bit that makes it unsafe to go on."""
+
+
+class CalibrationMismatch(So101Error):
+    """The servos' own values and the calibration file disagree."""
+
+
+class LimitRefused(So101Error):
+    """A goal lay outside what may be sent, and was not sent."""
+
+
+class CameraLost(So101Error):
+    """A camera stopped delivering frames, or never delivered one."""
+
+
+class StorageFull(So101Error):
+    """The disk is full; what was finished before is kept."""

@@ -1,0 +1,103 @@
+"""A rig profile: which arms and cameras stand on one table, as a TOML file with a schema.
+
+Addresses are strings: a serial path (`/dev/serial/by-id/...`), a camera path (`/dev/v4l/by-path/...`), a stream
+(`http://...`), or `twin:NAME`, which `devices` looks up in the manifest of a running twin. No code but `devices` asks
+which kind an address is.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from robot.errors import ConfigError, UnsupportedSchema
+
+SCHEMA = 1
+
+
+class ArmProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One arm: where its bus is, and the id under which its calibration is stored."""
+
+    port: str
+    id: str
+    # Folder of `<id>.json`; empty: LeRobot's own place, so that LeRobot's commands find it.
+    calibration_dir: str = ""
+
+
+class CameraProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One camera: address, the size and rate to ask for, and how it is mounted."""
+
+    address: str
+    width: int = 640
+    height: int = 480
+    fps: int = 30
+    rotation_deg: int = 0  # 0 or 180
+
+
+class TwinProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the digital twin behind `twin:` addresses is made of; absent for a real rig."""
+
+    seed: int = 0
+    task: str = "pick_red"
+    eeprom_file: str = ""  # where the servos' EEPROM outlives the process; empty: factory values each time
+
+
+class RigProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole rig."""
+
+    schema: int
+    name: str
+    leader: ArmProfile
+    follower: ArmProfile
+    cameras: dict[str, CameraProfile] = {}
+    control_rate_hz: float = 100.0
+    dataset_fps: int = 30
+    max_speed_deg_s: float = 270.0  # no-load speed of the servo: nothing asks for more
+    twin: TwinProfile | None = None
+
+
+def load_rig(path: Path) -> RigProfile:
+    """Read a profile.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a value is wrong; names the key and the line.
+        UnsupportedSchema: written by a newer version.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the rig profile {path}: {error.strerror}; name one with --rig, for example configs/twin.toml"
+        ) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; mend that line") from error
+    schema = table.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        line = _line_of(text, "schema")
+        raise UnsupportedSchema(
+            f"{path}, line {line}: schema {schema} was written by a newer version (this one reads up to {SCHEMA}); update so101"
+        )
+    try:
+        return msgspec.convert(table, RigProfile)
+    except msgspec.ValidationError as error:
+        key = re.search(r"`([^`$.]+)`(?! *,)", str(error).split(" - at ")[0])
+        where = f", line {_line_of(text, key.group(1))}" if key else ""
+        raise ConfigError(f"{path}{where}: {error}; mend the profile (configs/twin.toml shows every key)") from error
+
+
+def _line_of(text: str, key: str) -> int:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if re.match(rf"\s*\[?[\w.]*\b{re.escape(key)}\b", line):
+            return number
+    return 1
+
+
+def lerobot_calibration_root() -> Path:
+    """Return the folder in which LeRobot 0.6 keeps calibrations, by its own environment variables."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    lerobot_home = Path(os.environ.get("HF_LEROBOT_HOME", home / "lerobot")).expanduser()
+    return Path(os.environ.get("HF_LEROBOT_CALIBRATION", lerobot_home / "calibration")).expanduser()
