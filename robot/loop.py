@@ -105,26 +105,32 @@ def run_control_loop(
     clock: Clock,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Drive the arm until told to stop. The caller owns the arm and releases it (`with Follower...`)."""
+    """Drive the arm until told to stop; the arm is released first on every way out.
+
+    Errors of the arm, the source, the limiter or a listener pass through after the release.
+    """
     pacer = Pacer(rate_hz, clock)
     index = 0
-    while not should_stop():
-        start_s = clock.now_s()
-        observed = arm.read()
-        goal = source.goal(observed, start_s)
-        sent_deg = limiter.limit(goal, observed, start_s)
-        arm.send_deg(sent_deg)
-        tick = Tick(
-            index=index,
-            time_s=start_s,
-            lateness_s=pacer.lateness_s,
-            missed=pacer.missed,
-            observed=observed,
-            asked_deg=np.array(goal.position_deg),
-            sent_deg=sent_deg,
-            sent_s=clock.now_s(),
-        )
-        for listener in listeners:
-            listener.on_tick(tick)
-        index += 1
-        pacer.wait()
+    try:
+        while not should_stop():
+            start_s = clock.now_s()
+            observed = arm.read()
+            goal = source.goal(observed, start_s)
+            sent_deg = limiter.limit(goal, observed, start_s)
+            arm.send_deg(sent_deg)
+            tick = Tick(
+                index=index,
+                time_s=start_s,
+                lateness_s=pacer.lateness_s,
+                missed=pacer.missed,
+                observed=observed,
+                asked_deg=np.array(goal.position_deg),
+                sent_deg=sent_deg,
+                sent_s=clock.now_s(),
+            )
+            for listener in listeners:
+                listener.on_tick(tick)
+            index += 1
+            pacer.wait()
+    finally:
+        arm.release()

@@ -1,0 +1,114 @@
+"""Calibrations on disk: LeRobot's exact file, and a sibling that LeRobot never sees.
+
+LeRobot 0.6 refuses a calibration file with any extra key, so date, spans and hash live in `<id>.so101.json` beside it. Both are
+written to a temporary file, synced and renamed: a crash leaves the old pair.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+
+from robot.errors import ConfigError, UnsupportedSchema
+from robot.joints import JOINTS, Calibration, JointCalibration
+from robot.rig import ArmProfile, lerobot_calibration_root
+
+SIDECAR_SCHEMA = 1
+LEROBOT_FOLDERS = {"follower": Path("robots/so_follower"), "leader": Path("teleoperators/so_leader")}
+
+
+class CalibrationSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What LeRobot's file has no room for."""
+
+    schema: int
+    sha256: str  # of the calibration, see Calibration.sha256
+    made_utc: str
+    span_deg: dict[str, float]  # swept by hand, per joint, degrees of the shaft
+    port: str
+
+
+def calibration_path(profile: ArmProfile, role: str) -> Path:
+    """Return where the calibration of an arm lies; `role` is "leader" or "follower"."""
+    if profile.calibration_dir:
+        return Path(profile.calibration_dir) / f"{profile.id}.json"
+    return lerobot_calibration_root() / LEROBOT_FOLDERS[role] / f"{profile.id}.json"
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Read a LeRobot calibration file.
+
+    Raises:
+        ConfigError: missing or malformed; says what to do next.
+    """
+    try:
+        table = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"no calibration at {path}: run './so101 calibrate' for this rig first") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a calibration ({error}): calibrate this arm again") from error
+    try:
+        joints = tuple(msgspec.convert(table[name], JointCalibrationFile).to_joint() for name in JOINTS)
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path} is not a calibration of six joints ({error}): calibrate this arm again") from error
+    return Calibration(joints)
+
+
+class JointCalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One joint as LeRobot writes it."""
+
+    id: int
+    drive_mode: int
+    homing_offset: int
+    range_min: int
+    range_max: int
+
+    def to_joint(self) -> JointCalibration:
+        """Check and convert."""
+        return JointCalibration(self.id, self.drive_mode, self.homing_offset, self.range_min, self.range_max)
+
+
+def load_sidecar(path: Path) -> CalibrationSidecar | None:
+    """Read the sibling of a calibration file; None when LeRobot made the calibration and there is none."""
+    sidecar = _sidecar_path(path)
+    if not sidecar.exists():
+        return None
+    table = json.loads(sidecar.read_text())
+    if table.get("schema", 0) > SIDECAR_SCHEMA:
+        raise UnsupportedSchema(f"{sidecar} (schema {table['schema']}) was written by a newer version: update so101")
+    return msgspec.convert(table, CalibrationSidecar)
+
+
+def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationSidecar) -> None:
+    """Write both files durably; raises ConfigError when the folder cannot be written."""
+    table = {
+        name: {
+            "id": joint.id,
+            "drive_mode": joint.drive_mode,
+            "homing_offset": joint.homing_offset,
+            "range_min": joint.range_min,
+            "range_max": joint.range_max,
+        }
+        for name, joint in zip(JOINTS, calibration.joints, strict=True)
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_durably(_sidecar_path(path), msgspec.json.format(msgspec.json.encode(sidecar), indent=4))
+        _write_durably(path, json.dumps(table, indent=4).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the calibration {path}: {error.strerror}; free space or name another calibration_dir"
+        ) from error
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_suffix(".so101.json")
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,80 @@
+"""What stands between a goal asked and a goal sent: pure functions, and the small state that joins them.
+
+Order: range, then start ramp, then speed, then step. The ramp holds until follower and goal agree, so that no path into
+motion (first tick, resume, replay, policy) can jump. All vectors have shape (6,), degrees and gripper percent.
+"""
+
+import numpy as np
+
+from robot.errors import LimitRefused
+from robot.joints import Calibration, FloatVector
+from robot.loop import Goal, JointSample
+
+RANGE_MARGIN_DEG = 1.0  # kept free at both ends of the calibrated range (gripper: percent, none)
+RAMP_SPEED_DEG_S = 45.0  # 30 to 60 deg/s is what operators call gentle
+RAMP_AGREEMENT_DEG = 3.0
+STEP_WINDOW_DEG = 45.0  # farthest a goal may lie from where the joint is: about twice the saturation error at P=16
+STALE_S = 0.3  # a goal older than this is not followed: hold
+
+
+def clamp_range(goal_deg: FloatVector, low_deg: FloatVector, high_deg: FloatVector) -> FloatVector:
+    """Clip each joint to its range."""
+    return np.clip(goal_deg, low_deg, high_deg)
+
+
+def limit_speed(goal_deg: FloatVector, last_deg: FloatVector, max_step_deg: FloatVector) -> FloatVector:
+    """Move from the last goal towards this one by at most `max_step_deg` a joint."""
+    return last_deg + np.clip(goal_deg - last_deg, -max_step_deg, max_step_deg)
+
+
+def limit_step(goal_deg: FloatVector, present_deg: FloatVector, window_deg: float) -> FloatVector:
+    """Keep the goal within a window of the measured position, so that a blocked joint does not wind up."""
+    return np.clip(goal_deg, present_deg - window_deg, present_deg + window_deg)
+
+
+def agrees(goal_deg: FloatVector, last_deg: FloatVector, tolerance_deg: float) -> bool:
+    """Tell whether every joint of the goal is within the tolerance of the last goal sent."""
+    return bool(np.all(np.abs(goal_deg - last_deg) <= tolerance_deg))
+
+
+class GoalLimiter:
+    """Range, start ramp, speed and step for one follower; advances one nominal period a call, however late the tick."""
+
+    def __init__(self, calibration: Calibration, *, rate_hz: float, max_speed_deg_s: float) -> None:
+        low_deg, high_deg = calibration.range_deg
+        margin_deg = np.array([RANGE_MARGIN_DEG] * 5 + [0.0])
+        self._low_deg = low_deg + margin_deg
+        self._high_deg = high_deg - margin_deg
+        self._step_deg: FloatVector = np.full(6, max_speed_deg_s / rate_hz)
+        self._ramp_step_deg: FloatVector = np.full(6, RAMP_SPEED_DEG_S / rate_hz)
+        self._last_deg: FloatVector | None = None
+        self.is_ramping = True
+
+    def rearm(self) -> None:
+        """Start over from where the follower stands: ramp again until goal and follower agree."""
+        self._last_deg = None
+        self.is_ramping = True
+
+    def limit(self, goal: Goal, observed: JointSample, now_s: float) -> FloatVector:
+        """Return the goal to send.
+
+        Raises:
+            LimitRefused: the goal is not six finite numbers.
+        """
+        asked_deg = goal.position_deg
+        if asked_deg.shape != (6,) or not np.all(np.isfinite(asked_deg)):
+            raise LimitRefused(f"a goal of six finite numbers is needed, got {asked_deg}: nothing was sent")
+        if self._last_deg is None:
+            self._last_deg = clamp_range(observed.position_deg, self._low_deg, self._high_deg)
+        target_deg = clamp_range(asked_deg, self._low_deg, self._high_deg)
+        if now_s - goal.made_s > STALE_S:
+            target_deg = self._last_deg
+            self.is_ramping = True
+        elif self.is_ramping and agrees(target_deg, self._last_deg, RAMP_AGREEMENT_DEG):
+            self.is_ramping = False
+        step_deg = self._ramp_step_deg if self.is_ramping else self._step_deg
+        sent_deg = limit_speed(target_deg, self._last_deg, step_deg)
+        sent_deg = limit_step(sent_deg, observed.position_deg, STEP_WINDOW_DEG)
+        sent_deg = clamp_range(sent_deg, self._low_deg, self._high_deg)
+        self._last_deg = sent_deg
+        return sent_deg

@@ -1,0 +1,62 @@
+"""Run a command: `python -m scripts COMMAND`, or `./so101 COMMAND`."""
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import tyro
+
+from robot.errors import So101Error
+
+# In the order a newcomer needs them.
+COMMANDS = {
+    "demo": "the whole job on the digital twin: calibrate, record, train, evaluate, report",
+    "twin": "run the digital twin: two emulated arms and two cameras on real device names",
+    "calibrate": "sweep the joints of both arms by hand and store what they say",
+    "teleop": "drive the follower with the leader, or with keys",
+    "record": "record demonstrations into an episode journal and a LeRobot dataset",
+    "export": "rebuild the dataset from the journals",
+    "train": "train a policy on a dataset",
+    "deploy": "let a policy drive the follower",
+    "evaluate": "measure a policy's success over many starts",
+    "bench": "measure the twin against a recording of real arms",
+}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    return "usage: so101 COMMAND [options]   (so101 COMMAND --help explains each)\n\n" + "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"so101: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"scripts.{name}_command")
+    args = tyro.cli(module.Args, prog=f"so101 {name}", description=module.__doc__, args=rest)
+    try:
+        return int(module.main(args))
+    except So101Error as error:
+        print(f"so101 {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"so101 {name}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the one place that turns a defect into a sentence
+        log = Path(os.environ.get("SO101_LOG", "outputs/last_error.log"))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc())
+        print(f"so101 {name}: unexpected {type(error).__name__}: {error} (details in {log})", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

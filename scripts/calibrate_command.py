@@ -1,0 +1,125 @@
+"""Sweep the joints of an arm by hand to both of their ends, check the spans, and store the calibration in the servos and on disk.
+
+On the twin the emulated hand does the sweep. On a real arm: torque goes off, you move every joint to both of its stops, and
+press Enter when every row is green.
+"""
+
+import select
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from calibration.sweep import SweepReading, solve, store_in_servos, sweep
+from robot.arm import TORQUE_OFF, check_servos, release_torque
+from robot.bus import ServoBus
+from robot.calibration_store import SIDECAR_SCHEMA, CalibrationSidecar, calibration_path, save_calibration
+from robot.errors import ServoTimeout
+from robot.joints import JOINTS
+from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
+
+SWEEP_LIMIT_S = 300.0
+
+ArmRole = Literal["leader", "follower"]
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to calibrate."""
+
+    rig: Path = DEFAULT_RIG
+    """Rig profile (TOML)."""
+    arm: Literal["both", "leader", "follower"] = "both"
+    """Which arm."""
+    virtual: bool = False
+    """Twin only: run in virtual time, as fast as the processor allows."""
+    duration_s: float = 0.0
+    """Stop each sweep after this many seconds instead of waiting for Enter (0: wait)."""
+
+
+def main(args: Args) -> int:
+    """Calibrate the arms asked for."""
+    console = Console()
+    roles: list[ArmRole] = ["leader", "follower"] if args.arm == "both" else [args.arm]
+    with open_rig(args.rig, virtual=args.virtual, with_cameras=False) as rig:
+        for role in roles:
+            calibrate_arm(rig, role, console, args.duration_s)
+    return 0
+
+
+def calibrate_arm(rig: Rig, role: ArmRole, console: Console, duration_s: float) -> None:
+    """Sweep, check and store one arm."""
+    bus = rig.leader_bus if role == "leader" else rig.follower_bus
+    profile = rig.profile.leader if role == "leader" else rig.profile.follower
+    check_servos(bus, role)
+    state = release_torque(bus)
+    console.print(f"{role} on {bus.port.name}: torque {state}")
+    if state != TORQUE_OFF:
+        raise ServoTimeout(f"the {role} did not let go (torque {state}): nothing was calibrated")
+    reading = _watch_sweep(_readings(rig, role, bus, duration_s), role, console)
+    calibration = solve(reading, role)
+    store_in_servos(bus, calibration)
+    path = calibration_path(profile, role)
+    sidecar = CalibrationSidecar(
+        schema=SIDECAR_SCHEMA,
+        sha256=calibration.sha256,
+        made_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        span_deg={name: round(float(reading.span_deg[i]), 2) for i, name in enumerate(JOINTS)},
+        port=bus.port.name,
+    )
+    save_calibration(path, calibration, sidecar)
+    console.print(f"[green]✓[/] {role} calibrated: {path} (sha256 {calibration.sha256[:12]})")
+
+
+def _readings(rig: Rig, role: ArmRole, bus: ServoBus, duration_s: float) -> Iterator[SweepReading]:
+    """Yield readings until the emulated hand, the clock or the person says that the sweep is over."""
+    end_s = rig.clock.now_s() + (duration_s or SWEEP_LIMIT_S)
+    if rig.control is not None:
+        rig.control.set_hand(role, "sweep", 0)
+    for index, reading in enumerate(sweep(bus, rig.clock)):
+        yield reading
+        if rig.clock.now_s() >= end_s:
+            return
+        if rig.control is not None:
+            # A status request costs more than a reading: ask five times a second.
+            if index % 10 == 9 and rig.control.status().hand_done[role]:
+                rig.control.set_hand(role, "none", 0)
+                return
+        elif not duration_s and select.select([sys.stdin], [], [], 0)[0]:
+            sys.stdin.readline()
+            return
+
+
+def _watch_sweep(readings: Iterator[SweepReading], role: str, console: Console) -> SweepReading:
+    """Show the sweep live and return its last reading."""
+    last: SweepReading | None = None
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        for last in readings:
+            live.update(_table(last, role), refresh=False)
+    if last is None:
+        raise ServoTimeout(f"the sweep of the {role} gave no reading: calibrate again")
+    console.print(_table(last, role))
+    return last
+
+
+def _table(reading: SweepReading, role: str) -> Table:
+    table = Table(title=f"{role}: move every joint to both of its stops, then press Enter")
+    for heading in ("joint", "lowest", "highest", "span", "expected", ""):
+        table.add_column(heading, justify="right")
+    for index, name in enumerate(JOINTS):
+        done = bool(reading.is_complete[index])
+        table.add_row(
+            name,
+            str(reading.low_ticks[index]),
+            str(reading.high_ticks[index]),
+            f"{reading.span_deg[index]:.0f}°",
+            f"{reading.expected_deg[index]:.0f}°",
+            "[green]ok[/]" if done else "[dark_orange]move this one[/]",
+        )
+    return table
