@@ -1,0 +1,1 @@
+"""Scripted people: hands that move the leader so that the follower does a task."""

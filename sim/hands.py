@@ -1,0 +1,105 @@
+"""Hands: what moves an unpowered arm of the twin, as a person's hand moves a real leader.
+
+A hand says where it wants the arm's joints; the arm's own model pulls them there by a spring of limited force
+(`sim/world.py`), so that gears, friction and gravity act as they do on a real leader. The demonstrators of
+`sim/demonstrators/` are hands too. Joint vectors are radians in the model's convention, shape (6,).
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot.joints import GRIPPER, FloatVector
+from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD
+
+# Where a person holds the arm before the sweep: every joint at the model's zero, the gripper half open.
+MIDDLE_RAD: FloatVector = np.array([0.0, 0.0, 0.0, 0.0, 0.0, (RANGE_MIN_RAD[GRIPPER] + RANGE_MAX_RAD[GRIPPER]) / 2])
+
+TO_MIDDLE_S = 1.5  # time the first move to the middle may take; it is held there for as long again
+JOINT_SWEEP_S = 1.6  # a quarter to each end, a quarter back
+PRESS_RAD = 0.04  # how far past its end a person pushes a joint, to feel the stop
+
+
+class Hand(Protocol):
+    """Whatever moves an unpowered arm; asked every 10 ms of twin time."""
+
+    done: bool
+
+    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector | None:
+        """Return where the hand pulls its arm, None when it lets go.
+
+        Args:
+            now_s: twin time.
+            own_rad: present joints of the arm in the hand, shape (6,).
+            follower_rad: present joints of the follower, which a person watches, shape (6,).
+        """
+        ...
+
+
+class SweepHand:
+    """Moves the arm to the middle, then each joint in turn to both ends of its range and back, as calibration asks a person to.
+
+    From `TO_MIDDLE_S` to 2 * `TO_MIDDLE_S` after the start the arm rests at `MIDDLE_RAD`; it does so again once `done`, and
+    stays there: the hand never lets go of a raised arm.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._start_s: float | None = None
+        self._from_rad = MIDDLE_RAD
+
+    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector:  # noqa: ARG002
+        """Follow the schedule from the first call on."""
+        if self._start_s is None:
+            self._start_s = now_s
+            self._from_rad = np.array(own_rad)
+        elapsed_s = now_s - self._start_s
+        if elapsed_s < TO_MIDDLE_S:
+            share = smooth_step(elapsed_s / (0.8 * TO_MIDDLE_S))
+            return self._from_rad + share * (MIDDLE_RAD - self._from_rad)
+        sweep_s = elapsed_s - 2 * TO_MIDDLE_S
+        target = MIDDLE_RAD.copy()
+        if sweep_s < 0:
+            return target
+        joint = int(sweep_s / JOINT_SWEEP_S)
+        if joint >= len(target):
+            self.done = True
+            return target
+        low, middle, high = RANGE_MIN_RAD[joint] - PRESS_RAD, MIDDLE_RAD[joint], RANGE_MAX_RAD[joint] + PRESS_RAD
+        stops = np.array([middle, low, low, high, high, middle])
+        times = np.array([0.0, 0.28, 0.34, 0.70, 0.76, 1.0]) * JOINT_SWEEP_S
+        phase_s = sweep_s - joint * JOINT_SWEEP_S
+        leg = min(int(np.searchsorted(times, phase_s, side="right")) - 1, len(stops) - 2)
+        share = smooth_step((phase_s - times[leg]) / (times[leg + 1] - times[leg]))
+        target[joint] = stops[leg] + share * (stops[leg + 1] - stops[leg])
+        return target
+
+
+class RecordedHand:
+    """Replays a recorded motion, linear between its rows; holds the last row when it has ended.
+
+    Args:
+        times_s: shape (N,), increasing; the first row is where the motion starts.
+        target_rad: shape (N, 6).
+    """
+
+    def __init__(self, times_s: FloatVector, target_rad: NDArray[np.float64]) -> None:
+        self.done = False
+        self._times_s = times_s - times_s[0]
+        self._target_rad = target_rad
+        self._start_s: float | None = None
+
+    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector:  # noqa: ARG002
+        """Return the recorded joints of this moment, counted from the first call."""
+        if self._start_s is None:
+            self._start_s = now_s
+        elapsed_s = now_s - self._start_s
+        self.done = elapsed_s >= self._times_s[-1]
+        return np.array([np.interp(elapsed_s, self._times_s, column) for column in self._target_rad.T])
+
+
+def smooth_step(share: float) -> float:
+    """Return the minimum-jerk course from 0 to 1 for a share of the time, clipped to 0..1."""
+    s = min(max(share, 0.0), 1.0)
+    return s * s * s * (10.0 + s * (6.0 * s - 15.0))

@@ -1,0 +1,79 @@
+"""The task of the first policy: pick up the red block from among three.
+
+The distribution is that of the acceptance test of `so101 demo`: red block at x 0.262..0.295 m, y within 0.06 m, turned by up
+to 15 degrees, two other blocks at random places that touch neither the red one nor the gripper's way down to it.
+"""
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from robot.joints import FloatVector
+
+RED_X_M = (0.262, 0.295)
+RED_Y_M = (-0.06, 0.06)
+YAW_RAD = (-np.deg2rad(15.0), np.deg2rad(15.0))
+SUCCESS_HEIGHT_M = 0.06
+
+OTHER_COLOURS = ("blue", "green")
+COLOURS = ("red", *OTHER_COLOURS)
+OTHER_X_M = (0.17, 0.33)
+OTHER_Y_M = (-0.16, 0.16)
+# Centre distances. Two 25 mm cubes touch at 25 to 35 mm; the open jaws reach 60 mm to the side of the red block.
+RED_CLEARANCE_M = 0.085
+OTHER_CLEARANCE_M = 0.05
+
+READY_RAD = np.deg2rad([0.0, -50.0, 45.0, 75.0, 0.0, 10.0])
+READY_SPREAD_RAD = np.deg2rad([4.0, 2.0, 2.0, 2.0, 3.0, 2.0])
+
+
+class BlockPose(msgspec.Struct, frozen=True):
+    """A block flat on the table: centre in the base frame, turn about the vertical."""
+
+    colour: str
+    x_m: float
+    y_m: float
+    yaw_rad: float
+
+
+class TaskStart(msgspec.Struct, frozen=True):
+    """Everything that differs between two episodes."""
+
+    seed: int  # of the episode's own generator: jitter of the demonstrator, noise
+    red: BlockPose
+    others: tuple[BlockPose, ...]
+    arm_rad: tuple[float, ...]  # six joints of both arms, model convention
+
+
+class _HasBlocks(Protocol):
+    def block_position_m(self, colour: str) -> FloatVector:
+        """Return the centre of a block."""
+        ...
+
+
+def sample_start(rng: np.random.Generator) -> TaskStart:
+    """Draw one start from the task's distribution."""
+    red = BlockPose("red", rng.uniform(*RED_X_M), rng.uniform(*RED_Y_M), rng.uniform(*YAW_RAD))
+    others: list[BlockPose] = []
+    while len(others) < len(OTHER_COLOURS):
+        pose = BlockPose(
+            OTHER_COLOURS[len(others)], rng.uniform(*OTHER_X_M), rng.uniform(*OTHER_Y_M), rng.uniform(-np.pi / 4, np.pi / 4)
+        )
+        if _distance_m(pose, red) < RED_CLEARANCE_M:
+            continue
+        if any(_distance_m(pose, other) < OTHER_CLEARANCE_M for other in others):
+            continue
+        others.append(pose)
+    arm_rad = READY_RAD + READY_SPREAD_RAD * rng.uniform(-1.0, 1.0, 6)
+    seed = int(rng.integers(2**31))
+    return TaskStart(seed, red, tuple(others), tuple(float(angle) for angle in arm_rad))
+
+
+def is_success(world: _HasBlocks) -> bool:
+    """Say whether the red block is up."""
+    return bool(world.block_position_m("red")[2] > SUCCESS_HEIGHT_M)
+
+
+def _distance_m(a: BlockPose, b: BlockPose) -> float:
+    return float(np.hypot(a.x_m - b.x_m, a.y_m - b.y_m))
