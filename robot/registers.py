@@ -26,8 +26,8 @@ class Register:
         return self.address < EEPROM_END
 
 
-FIRMWARE_MAJOR = Register(0, 1)
-FIRMWARE_MINOR = Register(1, 1)
+FIRMWARE_MAJOR_VERSION = Register(0, 1)
+FIRMWARE_MINOR_VERSION = Register(1, 1)
 MODEL_NUMBER = Register(3, 2)
 ID = Register(5, 1)
 BAUD_RATE = Register(6, 1)
@@ -81,7 +81,7 @@ STATE_BLOCK = Register(56, 15)
 
 # Names as LeRobot spells them, for messages, doctor and tests.
 NAMES: dict[str, Register] = {
-    "".join(part if part in ("ID",) else part.capitalize() for part in name.split("_")): value
+    "_".join(part if part in ("ID", "CW", "CCW", "LED") else part.capitalize() for part in name.split("_")): value
     for name, value in list(globals().items())
     if isinstance(value, Register) and name != "STATE_BLOCK"
 }

@@ -84,9 +84,17 @@ def load_rig(path: Path) -> RigProfile:
     try:
         return msgspec.convert(table, RigProfile)
     except msgspec.ValidationError as error:
-        key = re.search(r"`([^`$.]+)`(?! *,)", str(error).split(" - at ")[0])
-        where = f", line {_line_of(text, key.group(1))}" if key else ""
+        where = f", line {_line_of(text, _faulty_key(str(error)))}"
         raise ConfigError(f"{path}{where}: {error}; mend the profile (configs/twin.toml shows every key)") from error
+
+
+def _faulty_key(message: str) -> str:
+    """Return the key that a msgspec message is about: the unknown field it names, else the end of its path."""
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    path = re.search(r"`\$([^`]*)`", message)
+    if unknown:
+        return unknown.group(1)
+    return re.split(r"[.\[\]]+", path.group(1).rstrip("]."))[-1] if path else "schema"
 
 
 def _line_of(text: str, key: str) -> int:
