@@ -1,0 +1,46 @@
+"""What every test shares: no network, no file of the person's home, one way to draw, one hypothesis profile.
+
+The environment is set when this file is imported, before any test imports lerobot, mujoco or numpy: they read it at import.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Short, because the paths of local sockets inside may not exceed 107 bytes; one a process (xdist has two).
+_HOME = Path(tempfile.mkdtemp(prefix="so101t-"))
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = str(_HOME / "hf")
+os.environ["HF_LEROBOT_HOME"] = str(_HOME / "hf" / "lerobot")
+os.environ["HF_LEROBOT_CALIBRATION"] = str(_HOME / "hf" / "lerobot" / "calibration")
+os.environ["XDG_RUNTIME_DIR"] = str(_HOME / "run")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MUJOCO_GL", "egl")
+(_HOME / "run").mkdir(mode=0o700)
+
+# The same examples at every run, so that a failure is a change in the code; no deadline, because two cores are shared.
+settings.register_profile(
+    "so101", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("so101")
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_test_home() -> Iterator[None]:
+    yield
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """Return the root of the checkout."""
+    return CHECKOUT
