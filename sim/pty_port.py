@@ -1,0 +1,92 @@
+"""An emulated bus on a pseudo-terminal: a device that unmodified serial programs open.
+
+The emulator keeps the slave end open itself, so that the name survives between two clients (without
+it the master reads EIO) and puts it into raw mode before anyone learns the name. The speed a client
+sets is visible at the master, so a client at the wrong baud rate meets silence, as on the wire.
+Made for a select loop: `fileno`, `serve_ready`, `due_s`.
+"""
+
+import fcntl
+import os
+import struct
+import termios
+import tty
+from collections import deque
+
+from sim.servo import BITS_A_BYTE, ServoBank
+
+_TCGETS2 = (
+    0x802C542A  # Linux: read struct termios2, which holds the speeds as numbers, custom ones too
+)
+_TERMIOS2 = struct.Struct("@4I20B2I")
+_READ_BYTES = 4096
+
+
+class PtyPort:
+    """One bank behind one pty. Single-threaded: its owner calls `serve_ready` from one loop."""
+
+    def __init__(self, bank: ServoBank, *, is_paced: bool = True) -> None:
+        """Open the pty; `is_paced` holds replies back for the time they take on a 1 Mbps wire."""
+        self._bank = bank
+        self._is_paced = is_paced
+        self._line_free_s = 0.0
+        self._outgoing: deque[tuple[float, bytes]] = deque()
+        self._master, self._slave = os.openpty()
+        mode = termios.tcgetattr(self._slave)
+        tty.cfmakeraw(mode)
+        mode[4] = mode[5] = termios.B1000000
+        termios.tcsetattr(self._slave, termios.TCSANOW, mode)
+        os.set_blocking(self._master, False)
+        self.path = os.ttyname(self._slave)
+
+    def fileno(self) -> int:
+        """Return the master's descriptor, for select and poll."""
+        return self._master
+
+    @property
+    def baud_hz(self) -> int:
+        """The speed that the client has set."""
+        reply = fcntl.ioctl(self._slave, _TCGETS2, bytes(_TERMIOS2.size))
+        return int(_TERMIOS2.unpack(reply)[-1])
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next held-back reply must leave: call `serve_ready` then. None: nothing waits."""
+        return self._outgoing[0][0] if self._outgoing else None
+
+    def serve_ready(self, now_s: float) -> None:
+        """Take what the client wrote, let the servos act, and send the replies that are due."""
+        try:
+            packet = os.read(self._master, _READ_BYTES)
+        except BlockingIOError:
+            packet = b""
+        if packet:
+            self._take(packet, now_s)
+        while self._outgoing and self._outgoing[0][0] <= now_s:
+            self._send(self._outgoing.popleft()[1])
+
+    def _take(self, packet: bytes, now_s: float) -> None:
+        baud_hz = self.baud_hz
+        # A pty delivers a write at once; the last byte would have needed this long on the wire.
+        end_s = max(now_s, self._line_free_s) + len(packet) * BITS_A_BYTE / max(baud_hz, 1)
+        self._line_free_s = end_s
+        for reply in self._bank.handle(packet, now_s, baud_hz):
+            if self._is_paced:
+                self._line_free_s = end_s + reply.delay_s
+                self._outgoing.append((self._line_free_s, reply.data))
+            else:
+                self._send(reply.data)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            os.write(self._master, data)
+        except BlockingIOError:
+            return  # nobody reads and the buffer is full: an adapter loses bytes then, too
+
+    def close(self) -> None:
+        """Close both ends; a client meets EIO, as when the cable is pulled. May be called twice."""
+        for descriptor in (self._master, self._slave):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._master = self._slave = -1
+        self._outgoing.clear()
