@@ -85,10 +85,14 @@ class FollowerWorld:
     def __init__(self) -> None:
         self.model = _load_tabletop()
         self.data = mujoco.MjData(self.model)
-        self._joints = _DrivenJoints(self.model, self.data, geared_friction(np.full(_ARM_JOINTS, _FOLLOWER_GEAR)))
+        self._joints = _DrivenJoints(
+            self.model, self.data, geared_friction(np.full(_ARM_JOINTS, _FOLLOWER_GEAR))
+        )
         self.position_rad = self._joints.position_rad
         self.velocity_rad_s = self._joints.velocity_rad_s
-        self._block_address = {colour: _free_joint_address(self.model, colour) for colour in COLOURS}
+        self._block_address = {
+            colour: _free_joint_address(self.model, colour) for colour in COLOURS
+        }
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, torque_nm: FloatVector, hand_target_rad: FloatVector | None = None) -> None:
@@ -104,6 +108,10 @@ class FollowerWorld:
             address = self._block_address[block.colour]
             self.data.qpos[address : address + 7] = _block_qpos(block)
         mujoco.mj_forward(self.model, self.data)
+
+    def gravity_nm(self) -> FloatVector:
+        """Return the torque that holds the arm's own weight in its present pose (and turns), shape (6,)."""
+        return np.array(self.data.qfrc_bias[:_ARM_JOINTS])
 
     def block_position_m(self, colour: str) -> FloatVector:
         """Return the centre of a block in the base frame, shape (3,)."""

@@ -24,8 +24,11 @@ OTHER_Y_M = (-0.16, 0.16)
 RED_CLEARANCE_M = 0.085
 OTHER_CLEARANCE_M = 0.05
 
-READY_RAD = np.deg2rad([0.0, -50.0, 45.0, 75.0, 0.0, 10.0])
-READY_SPREAD_RAD = np.deg2rad([4.0, 2.0, 2.0, 2.0, 3.0, 2.0])
+# Folded: the forearm leans on the shoulder and the fingers hover over the table, so that the arm stays put with and without torque.
+REST_RAD = np.deg2rad([0.0, -95.5, 94.5, 38.0, 0.0, 2.0])
+REST_SPREAD_RAD = np.deg2rad([5.0, 1.0, 1.0, 4.0, 4.0, 4.0])
+# Where the folded arm hangs over the table: nothing stands there.
+REST_REACH_M = (0.235, 0.055)  # x below, |y| below
 
 
 class BlockPose(msgspec.Struct, frozen=True):
@@ -62,10 +65,12 @@ def sample_start(rng: np.random.Generator) -> TaskStart:
         )
         if _distance_m(pose, red) < RED_CLEARANCE_M:
             continue
+        if pose.x_m < REST_REACH_M[0] and abs(pose.y_m) < REST_REACH_M[1]:
+            continue
         if any(_distance_m(pose, other) < OTHER_CLEARANCE_M for other in others):
             continue
         others.append(pose)
-    arm_rad = READY_RAD + READY_SPREAD_RAD * rng.uniform(-1.0, 1.0, 6)
+    arm_rad = REST_RAD + REST_SPREAD_RAD * rng.uniform(-1.0, 1.0, 6)
     seed = int(rng.integers(2**31))
     return TaskStart(seed, red, tuple(others), tuple(float(angle) for angle in arm_rad))
 
