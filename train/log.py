@@ -1,0 +1,96 @@
+"""The training curve: one JSON object a line, readable while it grows and continued by a resumed run."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from train.storage import StorageGuard
+
+NAME = "train_log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where a training stands; losses are means since the line before."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    steps_per_s: float
+    elapsed_s: float
+    validation_loss: float | None = None  # of the averaged weights, only where it was measured
+
+    @property
+    def remaining_s(self) -> float:
+        """Time left at the present speed."""
+        return (self.steps - self.step) / self.steps_per_s if self.steps_per_s > 0 else 0.0
+
+
+class TrainLog:
+    """Appends lines; each is in the file when `write` returns."""
+
+    def __init__(self, output_dir: Path, *, keep_steps: int) -> None:
+        """Open the log of a run, keeping the lines up to `keep_steps` (0: start anew)."""
+        self.path = output_dir / NAME
+        self._guard = StorageGuard(output_dir, f"the training log {self.path}")
+        with self._guard:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            kept = (
+                [line for line in _lines(self.path) if _step(line) <= keep_steps]
+                if keep_steps
+                else []
+            )
+            self._file: IO[str] = self.path.open("w")
+            self._file.writelines(f"{line}\n" for line in kept)
+            self._file.flush()
+
+    def write(self, progress: TrainProgress) -> None:
+        """Append one line.
+
+        Raises:
+            StorageFull: no room.
+        """
+        row = {
+            key: value for key, value in dataclasses.asdict(progress).items() if value is not None
+        }
+        with self._guard:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        try:
+            with self._guard:
+                self._file.close()
+        finally:
+            if not self._file.closed:
+                self._file.close()
+
+
+def read_log(output_dir: Path) -> list[TrainProgress]:
+    """Return the curve of a run; an unfinished last line is left out."""
+    return [TrainProgress(**json.loads(line)) for line in _lines(output_dir / NAME)]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def _step(line: str) -> int:
+    return int(json.loads(line)["step"])

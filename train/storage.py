@@ -1,0 +1,104 @@
+"""Writing files that are either complete or not there, and saying so when the disk is full."""
+
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from robot.errors import ConfigError, StorageFull
+
+RESERVE_BYTES = 50_000_000  # left free for the rest of the system
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StorageGuard:
+    """Context in which a full disk becomes StorageFull and an unwritable folder ConfigError, both naming `what`."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._folder = folder
+        self._what = what
+
+    def __enter__(self) -> "StorageGuard":
+        """Begin."""
+        return self
+
+    def need(self, size_bytes: int) -> None:
+        """Raise StorageFull now when `size_bytes` will not fit."""
+        free = shutil.disk_usage(_existing(self._folder)).free
+        if free < size_bytes + RESERVE_BYTES:
+            raise StorageFull(
+                f"{self._what} needs {size_bytes / 1e6:.0f} MB and only {free / 1e6:.0f} MB are free; "
+                "free some disk or choose another folder, then run the command again"
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Translate; anything else passes."""
+        if error is None:
+            return
+        if _is_full(error):
+            raise StorageFull(
+                f"the disk is full: cannot write {self._what}; what was finished before is kept. "
+                "Free some disk, then run the command again with --resume"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+        ):
+            raise ConfigError(
+                f"cannot write {self._what}: {error.strerror}; choose another folder"
+            ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Tell whether a disk is full; safetensors reports it in a message of its own, without an errno."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return type(error).__name__ == "SafetensorError" and "No space left" in str(error)
+
+
+def _existing(folder: Path) -> Path:
+    for candidate in (folder, *folder.resolve().parents):
+        if candidate.exists():
+            return candidate
+    return Path("/")
+
+
+def replace_folder(partial: Path, final: Path) -> None:
+    """Make everything in `partial` durable, then give it its final name; a folder of that name is replaced."""
+    partial.chmod(0o755)  # mkdtemp's 0700 is for secrets
+    for path in sorted(partial.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(partial)
+    old = None
+    if final.exists():
+        old = final.with_name(f".old-{uuid.uuid4().hex}")
+        final.rename(old)
+    partial.rename(final)
+    _sync(final.parent)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def point_link(link: Path, target_name: str) -> None:
+    """Let the relative symbolic link point to `target_name` in one step."""
+    fresh = link.with_name(f".{link.name}-{uuid.uuid4().hex}")
+    fresh.symlink_to(target_name)
+    fresh.replace(link)
+    _sync(link.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
