@@ -4,26 +4,28 @@ Real time: addresses go through `Devices`; where they name a twin and none runs,
 said so. Virtual time: the same arms and loop on the in-memory twin, as fast as the processor allows.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from robot.arm import Follower, Leader
 from robot.bus import ServoBus
 from robot.calibration_store import calibration_path, load_calibration
 from robot.camera import open_camera
 from robot.clock import Clock, MonotonicClock
-from robot.devices import open_devices
+from robot.devices import open_devices, uses_twin
 from robot.errors import ConfigError
 from robot.frames import CameraReader
+from robot.joints import Calibration
 from robot.limits import GoalLimiter
 from robot.port import ServoPort
 from robot.rig import RigProfile, load_rig
+from scripts.twin_child import ensure_twin
 from sim.twin import open_virtual
 from sim.twin_control import TwinControl, connect_control
-from sim.twin_server import running_twin, start_twin
 
 DEFAULT_RIG = Path("configs/twin.toml")
 
@@ -32,6 +34,7 @@ DEFAULT_RIG = Path("configs/twin.toml")
 class Rig:
     """Buses and cameras of a rig, before any calibration is asked for."""
 
+    path: Path
     profile: RigProfile
     clock: Clock
     leader_bus: ServoBus
@@ -39,14 +42,18 @@ class Rig:
     cameras: dict[str, CameraReader]
     control: TwinControl | None  # None on a real rig
 
+    def calibration(self, role: str) -> Calibration:
+        """Load the stored calibration of "leader" or "follower"."""
+        profile = self.profile.leader if role == "leader" else self.profile.follower
+        return load_calibration(calibration_path(profile, role))
+
     def open_leader(self) -> Leader:
         """Open the leader with its stored calibration."""
-        return Leader.open(self.leader_bus, load_calibration(calibration_path(self.profile.leader, "leader")))
+        return Leader.open(self.leader_bus, self.calibration("leader"))
 
     def open_follower(self) -> Follower:
         """Open the follower with its stored calibration; torque stays off."""
-        calibration = load_calibration(calibration_path(self.profile.follower, "follower"))
-        return Follower.open(self.follower_bus, calibration, self.clock)
+        return Follower.open(self.follower_bus, self.calibration("follower"), self.clock)
 
     def new_limiter(self, follower: Follower) -> GoalLimiter:
         """Return a limiter that ramps from where the follower stands."""
@@ -56,12 +63,11 @@ class Rig:
             max_speed_deg_s=self.profile.max_speed_deg_s,
         )
 
-    def close(self) -> None:
-        """Close cameras and buses; torque must have been dealt with before."""
-        for camera in self.cameras.values():
-            camera.close()
-        self.leader_bus.close()
-        self.follower_bus.close()
+    def require_control(self, flag: str) -> TwinControl:
+        """Return the twin's control; raises ConfigError naming the flag that only a twin understands."""
+        if self.control is None:
+            raise ConfigError(f"{flag} needs the digital twin, and {self.path} describes real arms: leave it out")
+        return self.control
 
 
 @contextmanager
@@ -72,11 +78,49 @@ def open_rig(path: Path, *, virtual: bool = False, with_cameras: bool = True) ->
         ConfigError, NotConnected, PortBusy, NoPermission, CameraLost: with what to do next.
     """
     profile = load_rig(path)
-    if virtual:
-        if profile.twin is None:
-            raise ConfigError(f"{path} describes real arms, which cannot run in virtual time: leave --virtual out")
-        with _open_virtual_rig(profile, with_cameras=with_cameras) as rig:
-            yield rig
-        return
-    with _open_real_rig(path, profile, with_cameras=with_cameras) as rig:
-        yield rig
+    if not with_cameras:
+        profile = msgspec.structs.replace(profile, cameras={})
+    with ExitStack() as stack:
+        if virtual:
+            yield _open_virtual_rig(path, profile, stack)
+        else:
+            yield _open_real_rig(path, profile, stack)
+
+
+def _open_virtual_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
+    if profile.twin is None:
+        raise ConfigError(f"{path} describes real arms, which cannot run in virtual time: leave --virtual out")
+    twin = stack.enter_context(open_virtual(profile))
+    leader_port = ServoPort(twin.leader_serial, profile.leader.port, twin.clock)
+    follower_port = ServoPort(twin.follower_serial, profile.follower.port, twin.clock)
+    return Rig(
+        path=path,
+        profile=profile,
+        clock=twin.clock,
+        leader_bus=stack.enter_context(ServoBus(leader_port, twin.clock)),
+        follower_bus=stack.enter_context(ServoBus(follower_port, twin.clock)),
+        cameras=twin.cameras,
+        control=twin.control,
+    )
+
+
+def _open_real_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
+    clock = MonotonicClock()
+    control: TwinControl | None = None
+    twin_pid: int | None = None
+    if uses_twin(profile):
+        twin = stack.enter_context(ensure_twin(path, profile))
+        twin_pid = twin.pid
+        remote = connect_control(twin.control)
+        stack.callback(remote.close)
+        control = remote
+    devices = open_devices(profile, twin_pid)
+    buses: list[ServoBus] = []
+    for address in (profile.leader.port, profile.follower.port):
+        port = ServoPort.open(devices.port_path(address), clock)
+        buses.append(stack.enter_context(ServoBus(port, clock)))
+    cameras: dict[str, CameraReader] = {}
+    for name, camera in profile.cameras.items():
+        cameras[name] = open_camera(name, camera, devices.camera_address(camera.address), clock)
+        stack.callback(cameras[name].close)
+    return Rig(path, profile, clock, buses[0], buses[1], cameras, control)

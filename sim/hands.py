@@ -5,6 +5,7 @@ A hand says where it wants the arm's joints; the arm's own model pulls them ther
 `sim/demonstrators/` are hands too. Joint vectors are radians in the model's convention, shape (6,).
 """
 
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +15,17 @@ from robot.joints import GRIPPER, FloatVector
 from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD
 
 # Where a person holds the arm before the sweep: every joint at the model's zero, the gripper half open.
-MIDDLE_RAD: FloatVector = np.array([0.0, 0.0, 0.0, 0.0, 0.0, (RANGE_MIN_RAD[GRIPPER] + RANGE_MAX_RAD[GRIPPER]) / 2])
+MIDDLE_RAD: FloatVector = np.array(
+    [0.0, 0.0, 0.0, 0.0, 0.0, (RANGE_MIN_RAD[GRIPPER] + RANGE_MAX_RAD[GRIPPER]) / 2]
+)
 
 TO_MIDDLE_S = 1.5  # time the first move to the middle may take; it is held there for as long again
-JOINT_SWEEP_S = 1.6  # a quarter to each end, a quarter back
-PRESS_RAD = 0.04  # how far past its end a person pushes a joint, to feel the stop
+SWEEP_SPEED_DEG_S = 130.0  # mean speed of a careful hand; a faster one would run past a stop by its own momentum
+LEG_S = 0.4  # shortest time for any leg of the sweep
+# How the arm is held while a joint goes to its ends, so that neither table nor base is in the way: the forearm up for the
+# shoulder lift, the upper arm back for the elbow (found by a search over the model's contacts).
+_HELD_DEG = {1: {2: -90.0}, 2: {1: -90.0}}
+PRESS_RAD = 0.02  # how far past its end a person pushes a joint, to feel the stop
 
 
 class Hand(Protocol):
@@ -26,7 +33,9 @@ class Hand(Protocol):
 
     done: bool
 
-    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector | None:
+    def target_rad(
+        self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector
+    ) -> FloatVector | None:
         """Return where the hand pulls its arm, None when it lets go.
 
         Args:
@@ -48,8 +57,17 @@ class SweepHand:
         self.done = False
         self._start_s: float | None = None
         self._from_rad = MIDDLE_RAD
+        course = [MIDDLE_RAD]
+        for joint in range(len(MIDDLE_RAD)):
+            course += _sweep_course(joint)
+        self._legs = [(start, end, _leg_s(start, end)) for start, end in pairwise(course)]
 
-    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector:  # noqa: ARG002
+    def target_rad(
+        self,
+        now_s: float,
+        own_rad: FloatVector,
+        follower_rad: FloatVector,  # noqa: ARG002
+    ) -> FloatVector:
         """Follow the schedule from the first call on."""
         if self._start_s is None:
             self._start_s = now_s
@@ -58,22 +76,29 @@ class SweepHand:
         if elapsed_s < TO_MIDDLE_S:
             share = smooth_step(elapsed_s / (0.8 * TO_MIDDLE_S))
             return self._from_rad + share * (MIDDLE_RAD - self._from_rad)
-        sweep_s = elapsed_s - 2 * TO_MIDDLE_S
-        target = MIDDLE_RAD.copy()
-        if sweep_s < 0:
-            return target
-        joint = int(sweep_s / JOINT_SWEEP_S)
-        if joint >= len(target):
-            self.done = True
-            return target
-        low, middle, high = RANGE_MIN_RAD[joint] - PRESS_RAD, MIDDLE_RAD[joint], RANGE_MAX_RAD[joint] + PRESS_RAD
-        stops = np.array([middle, low, low, high, high, middle])
-        times = np.array([0.0, 0.28, 0.34, 0.70, 0.76, 1.0]) * JOINT_SWEEP_S
-        phase_s = sweep_s - joint * JOINT_SWEEP_S
-        leg = min(int(np.searchsorted(times, phase_s, side="right")) - 1, len(stops) - 2)
-        share = smooth_step((phase_s - times[leg]) / (times[leg + 1] - times[leg]))
-        target[joint] = stops[leg] + share * (stops[leg + 1] - stops[leg])
-        return target
+        elapsed_s -= 2 * TO_MIDDLE_S
+        for start, end, leg_s in self._legs:
+            if elapsed_s < leg_s:
+                # The last tenth of a leg rests at its end: a person feels the stop.
+                return start + smooth_step(elapsed_s / (0.9 * leg_s)) * (end - start)
+            elapsed_s -= leg_s
+        self.done = True
+        return MIDDLE_RAD
+
+
+def _leg_s(start: FloatVector, end: FloatVector) -> float:
+    return max(LEG_S, float(np.rad2deg(np.max(np.abs(end - start)))) / SWEEP_SPEED_DEG_S)
+
+
+def _sweep_course(joint: int) -> list[FloatVector]:
+    """Return the poses through which one joint is swept after the middle, back to the middle."""
+    held = MIDDLE_RAD.copy()
+    for other, angle_deg in _HELD_DEG.get(joint, {}).items():
+        held[other] = np.deg2rad(angle_deg)
+    low, high = held.copy(), held.copy()
+    low[joint] = RANGE_MIN_RAD[joint] - PRESS_RAD
+    high[joint] = RANGE_MAX_RAD[joint] + PRESS_RAD
+    return [held, low, high, held, MIDDLE_RAD]
 
 
 class RecordedHand:
@@ -90,13 +115,17 @@ class RecordedHand:
         self._target_rad = target_rad
         self._start_s: float | None = None
 
-    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector:  # noqa: ARG002
+    def target_rad(
+        self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector
+    ) -> FloatVector:  # noqa: ARG002
         """Return the recorded joints of this moment, counted from the first call."""
         if self._start_s is None:
             self._start_s = now_s
         elapsed_s = now_s - self._start_s
         self.done = elapsed_s >= self._times_s[-1]
-        return np.array([np.interp(elapsed_s, self._times_s, column) for column in self._target_rad.T])
+        return np.array(
+            [np.interp(elapsed_s, self._times_s, column) for column in self._target_rad.T]
+        )
 
 
 def smooth_step(share: float) -> float:

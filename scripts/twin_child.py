@@ -1,0 +1,66 @@
+"""Find a running twin for a rig, or run one for as long as a command needs it.
+
+The child holds the read end of a pipe whose write end is this process's: when this process ends, however it ends, the kernel closes the
+pipe and the child stops by itself (`--until-stdin-closes`).
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from robot.errors import NotConnected
+from robot.rig import RigProfile
+from robot.run_folder import TwinManifest, running_twins
+
+STOP_S = 5.0
+
+
+@contextmanager
+def ensure_twin(path: Path, profile: RigProfile) -> Iterator[TwinManifest]:
+    """Give the manifest of a running twin of this rig; starts one, and stops it afterwards, when there is none.
+
+    Raises:
+        NotConnected: the twin did not start; carries its last words.
+    """
+    running = [manifest for manifest in running_twins() if manifest.rig == profile.name]
+    if running:
+        yield running[0]
+        return
+    print(f"no twin of '{profile.name}' is running: starting one for this command", file=sys.stderr)
+    command = [sys.executable, "-m", "scripts", "twin", "--rig", str(path), "--json", "--until-stdin-closes"]
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield _wait_for_manifest(child)
+    finally:
+        _stop(child)
+
+
+def _wait_for_manifest(child: "subprocess.Popen[bytes]") -> TwinManifest:
+    """Wait for the line that says where everything is, then read the manifest of that process."""
+    if child.stdout is None or child.stderr is None:
+        raise NotConnected("the twin was started without pipes: this is a defect")
+    if child.stdout.readline():
+        for manifest in running_twins():
+            if manifest.pid == child.pid:
+                return manifest
+    last_words = child.stderr.read().decode(errors="replace").strip().splitlines()
+    raise NotConnected(f"the twin did not start: {last_words[-1] if last_words else 'it said nothing'}")
+
+
+def _stop(child: "subprocess.Popen[bytes]") -> None:
+    if child.stdin is not None:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    for stream in (child.stdout, child.stderr):
+        if stream is not None:
+            stream.close()
