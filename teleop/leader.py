@@ -1,0 +1,33 @@
+"""The leader arm as a goal source: the follower is asked to stand as a hand holds the leader."""
+
+from typing import Protocol
+
+from robot.joints import FloatVector
+from robot.loop import Goal, JointSample
+
+
+class LeaderReader(Protocol):
+    """A leader, as this source sees it: `robot.arm.Leader`, or a host that reads one."""
+
+    def read(self) -> JointSample:
+        """Return the newest sample of six joints; raises ServoTimeout when the bus is silent."""
+        ...
+
+
+class LeaderGoals:
+    """Ask the follower to stand as the leader stands; one bus read a tick.
+
+    Leader and follower share one joint convention (degrees about the middle of the calibrated
+    range, gripper percent), so the goal is the leader's position unchanged.
+    """
+
+    def __init__(self, leader: LeaderReader) -> None:
+        self._leader = leader
+        self.sample: JointSample | None = None  # newest leader sample, for listeners that record it
+
+    def goal(self, observed: JointSample, now_s: float) -> Goal:
+        """Read the leader; the goal is as old as the mean of its joints' samples."""
+        sample = self._leader.read()
+        self.sample = sample
+        position_deg: FloatVector = sample.position_deg.copy()
+        return Goal(position_deg=position_deg, made_s=float(sample.time_s.mean()))

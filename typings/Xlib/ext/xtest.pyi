@@ -1,0 +1,3 @@
+from Xlib.display import Display
+
+def fake_input(self: Display, event_type: int, detail: int = ...) -> None: ...
