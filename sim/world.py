@@ -36,7 +36,8 @@ _VISCOUS_NM_S = 0.059
 _ARMATURE_KG_M2 = 0.0284
 _FOLLOWER_GEAR = 345.0
 # Gears of the leader's servos, pan to gripper: C044 1:191, C001 1:345, C044 1:191, C046 1:147 three times.
-LEADER_GEARS = np.array([191.0, 345.0, 191.0, 147.0, 147.0, 147.0])
+FOLLOWER_GEARS: FloatVector = np.full(_ARM_JOINTS, _FOLLOWER_GEAR)
+LEADER_GEARS: FloatVector = np.array([191.0, 345.0, 191.0, 147.0, 147.0, 147.0])
 
 
 def geared_friction(gears: FloatVector) -> JointFriction:
@@ -128,14 +129,15 @@ class FollowerWorld:
 class LeaderArm:
     """The leader: the same arm on lighter gears, touching nothing.
 
-    `position_rad` and `velocity_rad_s` are views, shape (6,): they show the present state after every step.
+    With `FOLLOWER_GEARS` it is a follower in free air, for the bench. `position_rad` and
+    `velocity_rad_s` are views, shape (6,): they show the present state after every step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gears: FloatVector = LEADER_GEARS) -> None:
         self.model = mujoco.MjModel.from_xml_string(_arm_xml())
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
         self.data = mujoco.MjData(self.model)
-        self._joints = _DrivenJoints(self.model, self.data, geared_friction(LEADER_GEARS))
+        self._joints = _DrivenJoints(self.model, self.data, geared_friction(gears))
         self.position_rad = self._joints.position_rad
         self.velocity_rad_s = self._joints.velocity_rad_s
         mujoco.mj_forward(self.model, self.data)
