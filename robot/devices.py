@@ -154,7 +154,7 @@ def uses_twin(profile: RigProfile) -> bool:
     return any(address.startswith(TWIN) for address in addresses)
 
 
-def devices_for(profile: RigProfile, twin_pid: int | None = None) -> Devices:
+def open_devices(profile: RigProfile, twin_pid: int | None = None) -> Devices:
     """Return the devices that a profile's addresses refer to.
 
     Args:

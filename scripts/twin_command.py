@@ -1,0 +1,90 @@
+"""Run the digital twin: two emulated SO-101 arms on serial device names and two virtual cameras on local addresses.
+
+Every program that talks to real arms talks to these: this project's commands (addresses `twin:...`), LeRobot's, or a serial
+terminal. Runs until Ctrl-C, SIGTERM or SIGHUP. The control of the scene and the log are in the run folder that it prints.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from robot.rig import load_rig
+from robot.run_folder import CameraEntry, PortEntry, TwinManifest
+from sim.recorded_motion import load_hand
+from sim.twin_server import TwinOptions, run_twin
+
+DEFAULT_RIG = Path("configs/twin.toml")
+
+
+@dataclass
+class Args:
+    """What to run."""
+
+    rig: Path = DEFAULT_RIG
+    """Rig profile with a [twin] table (TOML). Several twins run side by side when their profiles' names differ."""
+    hand: str = "none"
+    """Who moves the leader: none, sweep (each joint to both ends), demonstrator (picks the red block), or a recorded motion: a
+    CSV file (timestamp_s and action.JOINT in LeRobot's normalised units, or JOINT_deg) or the folder of a LeRobot dataset
+    (FOLDER#3 for its fourth episode)."""
+    json: bool = False
+    """Print one line of JSON with all addresses and nothing else."""
+    duration_s: float | None = None
+    """Stop by itself after this many seconds."""
+    pace_1mbps: bool = False
+    """Hold the servos' replies back for the time they take on a 1 Mbps wire."""
+    until_stdin_closes: bool = False
+    """Stop when standard input ends: for programs that start a twin and must not leave it behind."""
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """The line of `--json`."""
+
+    leader: PortEntry
+    follower: PortEntry
+    cameras: dict[str, CameraEntry]
+
+
+def main(args: Args) -> int:
+    """Run a twin until it is told to stop."""
+    profile = load_rig(args.rig)
+    if args.hand in ("none", "sweep", "demonstrator"):
+        options = TwinOptions(leader_hand=args.hand)
+    else:
+        options = TwinOptions(recorded_hand=load_hand(args.hand))
+    options = TwinOptions(
+        leader_hand=options.leader_hand,
+        recorded_hand=options.recorded_hand,
+        is_paced=args.pace_1mbps,
+        duration_s=args.duration_s,
+        until_stdin_closes=args.until_stdin_closes,
+    )
+    reason = run_twin(profile, options, _print_json if args.json else _print_table)
+    if not args.json:
+        print(f"twin stopped ({reason})")
+    return 0
+
+
+def _print_json(manifest: TwinManifest) -> None:
+    addresses = Addresses(manifest.leader, manifest.follower, manifest.cameras)
+    sys.stdout.write(msgspec.json.encode(addresses).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _print_table(manifest: TwinManifest) -> None:
+    table = Table(title=f"digital twin '{manifest.rig}', process {manifest.pid}", title_justify="left")
+    table.add_column("device")
+    table.add_column("address", no_wrap=True)
+    table.add_row("leader", manifest.leader.port)
+    table.add_row("follower", manifest.follower.port)
+    for name, camera in manifest.cameras.items():
+        size = f"{camera.width}x{camera.height}, {camera.fps} fps"
+        table.add_row(f"{name} camera", f"{camera.http}  ({size})")
+        table.add_row("  for LeRobot", f"zmq: server_address {camera.zmq.server_address}, port {camera.zmq.port}")
+    table.add_row("control", manifest.control)
+    console = Console()
+    console.print(table)
+    console.print("Ctrl-C stops it.", highlight=False)

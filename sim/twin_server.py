@@ -1,0 +1,228 @@
+"""The twin in real time: both arms on serial device names, the cameras on local addresses, a socket to set the scene.
+
+One process, one loop: wait for bytes on either pty, step the world to the present millisecond, answer. Physics that cannot keep
+up loses time (counted in the status) instead of answering ever later. Rendering is in a child (`camera_server`).
+"""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+
+import zmq
+
+from robot.clock import Clock, MonotonicClock
+from robot.errors import NotConnected, StorageFull
+from robot.rig import RigProfile
+from robot.run_folder import SCHEMA, CameraEntry, PortEntry, RunLog, TwinManifest, open_run_folder
+from sim.camera_server import CameraProcess
+from sim.hands import Hand
+from sim.pty_port import PtyPort
+from sim.twin_control import DirectControl, answer
+from sim.twin_core import HandName, Twin
+
+TURN_S = 0.002  # longest wait: the world is never more than two steps behind when a request arrives
+MAX_BATCH_S = 0.02  # stepped at a stretch when behind; the ptys are served in between
+MAX_LAG_S = 0.2  # beyond this the world lets time go
+HOUSEKEEPING_S = 1.0  # EEPROM to disk, is the camera process alive
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class TwinOptions:
+    """How to run a twin."""
+
+    leader_hand: HandName = "none"
+    recorded_hand: Hand | None = None  # takes the leader instead of `leader_hand`
+    is_paced: bool = False  # replies take the time of a 1 Mbps wire
+    duration_s: float | None = None
+    until_stdin_closes: bool = False
+
+
+@dataclass
+class _Stop:
+    """Why the twin ends; empty while it runs."""
+
+    reason: str = ""
+
+
+def run_twin(profile: RigProfile, options: TwinOptions, announce: Callable[[TwinManifest], None]) -> str:
+    """Run a twin until it is told to stop; returns why it stopped.
+
+    Ends by SIGINT, SIGTERM or SIGHUP, after `duration_s`, or at the end of standard input, as `options` say. Everything it made
+    is gone afterwards; the servos' EEPROM is on disk.
+
+    Args:
+        profile: the rig, with its twin.
+        options: how to run it.
+        announce: told once where everything is.
+
+    Raises:
+        ConfigError: the profile asks for what the twin does not have.
+        NotConnected: the camera process did not start or ended.
+        StorageFull: the EEPROM could not be kept.
+    """
+    clock = MonotonicClock()
+    with ExitStack() as stack, _stopped_by_signals() as stop:
+        twin = Twin(profile, start_s=clock.now_s())  # first: it refuses bad profiles before anything is made
+        folder = stack.enter_context(open_run_folder(profile.name))
+        log = folder.open_log("twin", clock)
+        stack.callback(log.close)
+        cameras: CameraProcess | None = None
+        entries: dict[str, CameraEntry] = {}
+        if profile.cameras:
+            cameras = stack.enter_context(CameraProcess(profile.cameras))
+            entries = cameras.wait_ready()
+        ports = [PtyPort(bank, is_paced=options.is_paced) for bank in (twin.leader_bank, twin.follower_bank)]
+        for port in ports:
+            stack.callback(port.close)
+        control = stack.enter_context(_control_socket(f"ipc://{folder.path / 'control'}"))
+        manifest = TwinManifest(
+            schema=SCHEMA,
+            rig=profile.name,
+            pid=os.getpid(),
+            control=f"ipc://{folder.path / 'control'}",
+            leader=PortEntry(ports[0].path),
+            follower=PortEntry(ports[1].path),
+            cameras=entries,
+        )
+        server = _TwinServer(twin, ports, control, cameras, log, clock)
+        server.start(profile, options)
+        folder.write_manifest(manifest)
+        log.event("started", leader=ports[0].path, follower=ports[1].path)
+        announce(manifest)
+        stack.callback(server.keep_eeprom)
+        server.run(stop, options)
+        log.event("stopped", reason=stop.reason, lost_s=twin.lost_s)
+    return stop.reason
+
+
+class _TwinServer:
+    """The loop, and what it serves."""
+
+    def __init__(
+        self,
+        twin: Twin,
+        ports: Sequence[PtyPort],
+        control: "zmq.Socket[bytes]",
+        cameras: CameraProcess | None,
+        log: RunLog,
+        clock: Clock,
+    ) -> None:
+        self._twin = twin
+        self._ports = ports
+        self._control = control
+        self._cameras = cameras
+        self._log = log
+        self._clock = clock
+        self._direct = DirectControl(twin)
+        self._housekeeping_s = clock.now_s() + HOUSEKEEPING_S
+
+    def start(self, profile: RigProfile, options: TwinOptions) -> None:
+        """Bring the world to the present and give the leader into its first hand."""
+        twin = self._twin
+        twin.start_now(self._clock.now_s())
+        if options.recorded_hand is not None:
+            twin.give_hand("leader", options.recorded_hand)
+        elif options.leader_hand != "none":
+            twin.set_hand("leader", options.leader_hand, profile.twin.seed if profile.twin else 0)
+        if self._cameras is not None:
+            for name, camera in profile.cameras.items():
+                twin.add_camera(camera.fps, partial(self._cameras.expose, name))
+
+    def run(self, stop: _Stop, options: TwinOptions) -> None:
+        """Serve until there is a reason to stop. Nothing is collected meanwhile: no pauses of the garbage collector."""
+        watched: list[PtyPort | int] = list(self._ports)
+        if options.until_stdin_closes:
+            watched.append(sys.stdin.fileno())
+        end_s = float("inf") if options.duration_s is None else self._clock.now_s() + options.duration_s
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            while not stop.reason:
+                ready = select.select(watched, [], [], self._wait_s())[0]
+                now_s = self._clock.now_s()
+                self._step_to(now_s)
+                for port in self._ports:
+                    if port in ready or port.due_s is not None:
+                        port.serve_ready(self._clock.now_s())
+                if self._control.poll(0):
+                    self._control.send(answer(self._direct, self._control.recv()))
+                if now_s >= self._housekeeping_s:
+                    self._keep_house(now_s)
+                if now_s >= end_s:
+                    stop.reason = "duration"
+                elif watched[-1] in ready and isinstance(watched[-1], int) and not os.read(watched[-1], 4096):
+                    stop.reason = "standard input closed"
+        finally:
+            gc.enable()
+            gc.unfreeze()
+
+    def keep_eeprom(self) -> None:
+        """Write the EEPROM if it changed."""
+        if self._twin.save_eeproms():
+            self._log.event("eeprom saved")
+
+    def _wait_s(self) -> float:
+        """Return how long the loop may sleep: a turn, less what a held-back reply asks for."""
+        now_s = self._clock.now_s()
+        wait_s = TURN_S - (now_s - self._twin.now_s)
+        for port in self._ports:
+            if port.due_s is not None:
+                wait_s = min(wait_s, port.due_s - now_s)
+        return max(wait_s, 0.0)
+
+    def _step_to(self, now_s: float) -> None:
+        lag_s = now_s - self._twin.now_s
+        if lag_s > MAX_LAG_S:
+            self._twin.lose_time(lag_s)
+            self._log.event("lost time", lost_s=lag_s)
+        else:
+            self._twin.advance(min(now_s, self._twin.now_s + MAX_BATCH_S))
+
+    def _keep_house(self, now_s: float) -> None:
+        self._housekeeping_s = now_s + HOUSEKEEPING_S
+        try:
+            self.keep_eeprom()
+        except StorageFull as error:  # the arm goes on; the end of the run tries again and then says so
+            self._log.event("eeprom not saved", reason=str(error))
+        if self._cameras is not None and not self._cameras.is_alive:
+            raise NotConnected("the twin's camera process ended unexpectedly; start the twin again")
+
+
+@contextmanager
+def _control_socket(address: str) -> "Iterator[zmq.Socket[bytes]]":
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.REP)
+    try:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(address)
+        yield socket
+    finally:
+        socket.close(linger=0)
+        context.term()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[_Stop]:
+    """Turn the signals that end a program into a reason to stop; a second one changes nothing."""
+    stop = _Stop()
+
+    def note(number: int, _: FrameType | None) -> None:
+        stop.reason = stop.reason or signal.Signals(number).name
+
+    previous = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            with contextlib.suppress(TypeError):  # None: not set from Python
+                signal.signal(number, handler)
