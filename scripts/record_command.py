@@ -1,0 +1,151 @@
+"""Record demonstrations: the leader drives the follower, every episode becomes a journal, and the journals a LeRobot dataset.
+
+Keys while recording: → or n begins and ends an episode, s / f end it marked as success / failure, ← or r discards, Esc or q
+finishes. On the twin --demonstrator lets a script move the leader; --virtual does it as fast as the processor allows.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from record.episode import SessionPlan
+from record.journal import next_journal_path
+from record.terminal_keys import HELP, TerminalKeys
+from robot.errors import ConfigError
+from robot.loop import run_control_loop
+from scripts.recording import EpisodeSheet, KeyOperator, Operator, RecordingSession, TimedOperator, TwinOperator, read_gains
+from scripts.rig_session import DEFAULT_RIG, open_rig
+from scripts.stopping import stop_on_signals
+from scripts.virtual_recording import record_virtually
+from teleop.leader import LeaderGoals
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to record."""
+
+    output: Path
+    """Folder for the session: journals/ and dataset/ are made in it; recording again appends."""
+    rig: Path = DEFAULT_RIG
+    """Rig profile (TOML)."""
+    task: str = "pick up the red block"
+    """Instruction stored with every episode."""
+    episodes: int = 10
+    """How many episodes to keep."""
+    episode_s: float = float("inf")
+    """End an episode after this many seconds (default: a key ends it)."""
+    reset_s: float = float("inf")
+    """Begin the next episode after this many seconds (default: a key begins it)."""
+    unattended: bool = False
+    """Nobody at the keys: --episode-s and --reset-s say when episodes end and begin."""
+    demonstrator: bool = False
+    """Twin only: a scripted demonstrator moves the leader; failed tries are repeated."""
+    virtual: bool = False
+    """Twin only, with --demonstrator: virtual time, as fast as the processor allows."""
+    workers: int = 2
+    """Processes for --virtual; the result does not depend on it."""
+    seed: int = 0
+    """First seed of the demonstrator's scenes."""
+    export: bool = True
+    """Derive the dataset when the session ends (so101 export does it later otherwise)."""
+
+
+def main(args: Args) -> int:
+    """Record, then export."""
+    console = Console()
+    journals = args.output / "journals"
+    _check(args)
+    try:
+        journals.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {journals}: {error.strerror}; name another --output") from error
+    if args.virtual:
+        columns = (
+            TextColumn("demonstrating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        )
+        with Progress(*columns, console=console) as bar:
+            shown = bar.add_task("record", total=args.episodes)
+            saved, failed = record_virtually(
+                rig=args.rig,
+                folder=journals,
+                task=args.task,
+                episodes=args.episodes,
+                seed=args.seed,
+                workers=args.workers,
+                on_saved=lambda: bar.advance(shown),
+            )
+        console.print(f"{saved} demonstrations saved in {journals}, {failed} failed tries repeated")
+    else:
+        saved = record_attended(args, journals, console)
+    if args.export and saved:
+        return export(args, journals)
+    return 0
+
+
+def record_attended(args: Args, journals: Path, console: Console) -> int:
+    """Record in real time; returns the number of episodes saved."""
+    plan = SessionPlan(args.episodes, args.episode_s, args.reset_s if not args.demonstrator else float("inf"))
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        rig = stack.enter_context(open_rig(args.rig))
+        leader = rig.open_leader()
+        follower = stack.enter_context(rig.open_follower())
+        limiter = rig.new_limiter(follower)
+        operator: Operator
+        if args.demonstrator:
+            operator = TwinOperator(rig.require_control("--demonstrator"), limiter, seeds_from(args.seed))
+        elif args.unattended:
+            operator = TimedOperator()
+        else:
+            operator = KeyOperator(stack.enter_context(TerminalKeys()))
+            console.print(HELP, highlight=False)
+        session = RecordingSession(
+            rig,
+            plan,
+            operator,
+            EpisodeSheet(args.task, read_gains(follower)),
+            lambda _saved: next_journal_path(journals),
+            console,
+        )
+        try:
+            follower.torque_on()
+            run_control_loop(
+                arm=follower,
+                source=LeaderGoals(leader),
+                limiter=limiter,
+                listeners=[session],
+                rate_hz=rig.profile.control_rate_hz,
+                clock=rig.clock,
+                should_stop=lambda: stop() or session.is_done,
+            )
+        finally:
+            follower.release()
+            console.print(f"follower torque: {follower.torque_state}", highlight=False)
+            session.finish(rig.clock.now_s())
+    return len(session.saved_paths)
+
+
+def seeds_from(first: int):
+    """Return the seed of each try: episodes lie a thousand apart, so that tries never meet."""
+    return lambda episode, attempt: first + 1000 * episode + attempt
+
+
+def export(args: Args, journals: Path) -> int:
+    """Derive the dataset in a process of its own, at low priority."""
+    command = [sys.executable, "-m", "scripts", "export", str(journals), "--output", str(args.output / "dataset")]
+    return subprocess.run(command, preexec_fn=lambda: os.nice(5), check=False).returncode
+
+
+def _check(args: Args) -> None:
+    if args.virtual and not args.demonstrator:
+        raise ConfigError("--virtual needs --demonstrator: no person is as fast as virtual time")
+    if args.unattended and (args.episode_s == float("inf") or args.reset_s == float("inf")):
+        raise ConfigError("--unattended needs --episode-s and --reset-s: nobody is there to press a key")
+    if args.episodes < 1:
+        raise ConfigError(f"--episodes {args.episodes}: record at least one")

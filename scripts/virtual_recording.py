@@ -1,0 +1,89 @@
+"""Demonstrations in virtual time, over several processes; the result depends on the seed alone, not on their number.
+
+Each worker records its share of the episode numbers on a twin of its own, through the same bus, loop, limits and recorder as a person's.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from record.episode import SessionPlan
+from record.journal import list_journals
+from robot.loop import run_control_loop
+from scripts.recording import EpisodeSheet, RecordingSession, TwinOperator, read_gains
+from scripts.rig_session import Rig, open_rig
+from teleop.leader import LeaderGoals
+
+EPISODES_A_JOB = 5  # short enough for a smooth progress bar, long enough to carry the set-up of a twin
+
+
+def record_virtually(
+    *,
+    rig: Path,
+    folder: Path,
+    task: str,
+    episodes: int,
+    seed: int,
+    workers: int,
+    on_saved: Callable[[], None],
+) -> tuple[int, int]:
+    """Record `episodes` demonstrations after those already in `folder`; returns how many were saved and how many tries failed."""
+    first = len(list_journals(folder))
+    numbers = list(range(first, first + episodes))
+    jobs = [numbers[start : start + EPISODES_A_JOB] for start in range(0, episodes, EPISODES_A_JOB)]
+    record_job = partial(_record_job, rig, folder, task, seed)
+    saved = failed = 0
+    if workers == 1:
+        for job in jobs:
+            failed += record_job(job)
+            saved += len(job)
+            for _ in job:
+                on_saved()
+        return saved, failed
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending = {pool.submit(record_job, job): job for job in jobs}
+        for future in as_completed(pending):
+            failed += future.result()
+            saved += len(pending[future])
+            for _ in pending[future]:
+                on_saved()
+    return saved, failed
+
+
+def _record_job(rig_path: Path, folder: Path, task: str, seed: int, numbers: list[int]) -> int:
+    """Record the episodes of these numbers on one twin; returns the number of failed tries."""
+    with open_rig(rig_path, virtual=True) as rig:
+        return _record_numbers(rig, folder, task, seed, numbers)
+
+
+def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[int]) -> int:
+    leader = rig.open_leader()
+    follower = rig.open_follower()
+    limiter = rig.new_limiter(follower)
+    operator = TwinOperator(
+        rig.require_control("--virtual"), limiter, lambda saved, attempt: seed + 1000 * numbers[saved] + attempt
+    )
+    session = RecordingSession(
+        rig,
+        SessionPlan(len(numbers)),
+        operator,
+        EpisodeSheet(task, read_gains(follower)),
+        lambda saved: folder / f"episode_{numbers[saved]:06d}.mcap",
+        Console(quiet=True),
+    )
+    follower.torque_on()
+    run_control_loop(
+        arm=follower,
+        source=LeaderGoals(leader),
+        limiter=limiter,
+        listeners=[session],
+        rate_hz=rig.profile.control_rate_hz,
+        clock=rig.clock,
+        should_stop=lambda: session.is_done,
+    )
+    return operator.failures
