@@ -70,6 +70,10 @@ class _Processor(msgspec.Struct):
     steps: list[_Step]
 
 
+class _RecordedEpisode(msgspec.Struct):
+    calibration_sha256: dict[str, str] = {}  # by arm
+
+
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this project adds to a dataset (`meta/so101.json`) and copies beside the weights trained on it."""
 
@@ -229,21 +233,39 @@ def _statistics(folder: Path) -> dict[str, FloatVector]:
 
 
 def _find_sidecar(folder: Path, dataset_root: Path | None) -> Sidecar:
+    sidecar: Sidecar | None = None
+    roots = _dataset_roots(folder) if dataset_root is None else [dataset_root]
     if (folder / SIDECAR).is_file():
-        return _read_sidecar(folder / SIDECAR)
-    for root in [dataset_root] if dataset_root is not None else _dataset_roots(folder):
-        if (root / "meta" / SIDECAR).is_file():
-            return _read_sidecar(root / "meta" / SIDECAR)
-        if (root / "meta" / "info.json").is_file():
-            info = _read_json(root / "meta" / "info.json", _DatasetInfo)
-            names = info.features[ACTION].names if ACTION in info.features else None
-            if isinstance(names, dict):  # LeRobot 2.x: {"motors": [...]}
-                names = next(iter(names.values()), None)
-            return Sidecar(schema=SIDECAR_SCHEMA, fps=info.fps, joint_names=names or [], dataset=str(root))
-    raise ConfigError(
-        f"{folder} does not say at which frame rate its dataset was recorded, and the dataset was not found; "
-        "name the dataset's folder with --dataset-root"
-    )
+        sidecar = _read_sidecar(folder / SIDECAR)
+        roots = [*roots, *([Path(sidecar.dataset)] if sidecar.dataset else [])]
+    known = [root for root in roots if (root / "meta" / "info.json").is_file()]
+    if sidecar is None and known:
+        sidecar = _sidecar_of_dataset(known[0])
+    if sidecar is None:
+        raise ConfigError(
+            f"{folder} does not say at which frame rate its dataset was recorded, and the dataset was not found; "
+            "name the dataset's folder with --dataset-root"
+        )
+    if not sidecar.calibration_sha256 and known:
+        sidecar = msgspec.structs.replace(sidecar, calibration_sha256=_recorded_calibration(known[0]))
+    return sidecar
+
+
+def _sidecar_of_dataset(root: Path) -> Sidecar:
+    if (root / "meta" / SIDECAR).is_file():
+        return _read_sidecar(root / "meta" / SIDECAR)
+    info = _read_json(root / "meta" / "info.json", _DatasetInfo)
+    names = info.features[ACTION].names if ACTION in info.features else None
+    if isinstance(names, dict):  # LeRobot 2.x: {"motors": [...]}
+        names = next(iter(names.values()), None)
+    return Sidecar(schema=SIDECAR_SCHEMA, fps=info.fps, joint_names=names or [], dataset=str(root))
+
+
+def _recorded_calibration(root: Path) -> str:
+    """Return the follower's calibration behind all episodes that `so101 record` wrote; empty when unknown or several."""
+    episodes = sorted((root / "so101" / "episodes").glob("*.json"))
+    hashes = {_read_json(path, _RecordedEpisode).calibration_sha256.get("follower", "") for path in episodes}
+    return hashes.pop() if len(hashes) == 1 else ""
 
 
 def _dataset_roots(folder: Path) -> list[Path]:

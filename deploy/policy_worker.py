@@ -4,9 +4,7 @@ Started as `python -m deploy.policy_worker CHECKPOINT DATASET_ROOT TASK ADDRESS 
 """
 
 import contextlib
-import ctypes
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from deploy.checkpoint import read_checkpoint
+from deploy.parent_death import die_with_parent
 from deploy.plans import Failed, Heartbeat, Observation, Plan, Ready, Reset, Stop, decode_to_policy, encode
 from robot.errors import ConfigError, So101Error
 
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 WARM_UP_INFERENCES = 3  # the first takes up to ten times as long as the rest
 HEARTBEAT_MS = 200
 NICENESS = 10
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; exit if that is already so (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        sys.exit(0)
 
 
 def main(arguments: list[str]) -> int:

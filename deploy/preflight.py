@@ -49,8 +49,7 @@ def check_rig(
         ConfigError: cameras or joints do not fit.
         CalibrationMismatch: the follower was calibrated anew since the data was recorded.
     """
-    notes: list[str] = []
-    _check_cameras(checkpoint, profile, notes)
+    notes = check_cameras(checkpoint, profile)
     if not checkpoint.joint_names:
         notes.append("the dataset does not name its joints; they are taken to be in this project's order")
     elif checkpoint.joint_names != JOINT_NAMES:
@@ -96,7 +95,9 @@ def check_start(checkpoint: Checkpoint, observed_deg: FloatVector) -> StartPose:
     return StartPose(distance_deg)
 
 
-def _check_cameras(checkpoint: Checkpoint, profile: RigProfile, notes: list[str]) -> None:
+def check_cameras(checkpoint: Checkpoint, profile: RigProfile) -> list[str]:
+    """Compare the cameras alone, before any device is opened; raises and returns as `check_rig`."""
+    notes: list[str] = []
     missing = sorted(set(checkpoint.cameras) - set(profile.cameras))
     if missing:
         raise ConfigError(
@@ -117,6 +118,7 @@ def _check_cameras(checkpoint: Checkpoint, profile: RigProfile, notes: list[str]
             notes.append(
                 f"camera '{name}' delivers {camera.fps} pictures a second, the policy was trained at {checkpoint.fps:g}"
             )
+    return notes
 
 
 def _names(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 
 SCHEMA: Final = 1
 
-Outcome = Literal["success", "failure", "error"]
+Outcome = Literal["success", "failure"]
 
 
 class TrialOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +63,7 @@ class EvaluationResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson interval of the success rate, 95 %; a trial that broke off with an error counts as a failure."""
+        """Wilson interval of the success rate, 95 %."""
         return wilson_interval(self.successes, len(self.trials))
 
     @property

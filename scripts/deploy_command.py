@@ -1,0 +1,310 @@
+"""Let a policy drive the follower, in real time: on the twin, or on a real arm.
+
+Before torque goes on the checkpoint is compared with the rig: cameras, joints, calibration, start pose. Ctrl-C stops: torque goes
+off, is read back, and is shown. With --yes and --duration-s nobody is asked anything.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from deploy.checkpoint import Checkpoint, read_checkpoint
+from deploy.evaluate import TrialStart
+from deploy.plan_goals import PlanGoals, PlanStatistics
+from deploy.policy_process import PolicyProcess
+from deploy.preflight import check_cameras, check_rig, check_start
+from deploy.results import EvaluationResult, Outcome, Timing, TrialOutcome, save_result
+from record.episode import Event, Session, SessionPlan, State
+from record.journal import next_journal_path
+from robot.arm import Follower
+from robot.errors import ConfigError
+from robot.loop import Tick, TickListener, run_control_loop
+from robot.rig import load_rig
+from robot.run_folder import open_run_folder
+from scripts.recording import EpisodeSheet, RecordingSession, read_gains
+from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
+from scripts.rollout_watch import LoopTiming, SuccessWatch
+from scripts.stopping import StopRequest, stop_on_signals
+from scripts.trial_setups import outcome_of
+from sim.tasks.pick_red import TaskStart
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to run, and for how long."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A training's output folder, one of its checkpoints, or a pretrained_model folder."""
+    rig: Path = DEFAULT_RIG
+    """Rig profile (TOML)."""
+    duration_s: float = 20.0
+    """Longest time of a rollout; on the twin it ends sooner when the task is done (0: until Ctrl-C)."""
+    episodes: int = 1
+    """How many rollouts."""
+    seed: int = 90000
+    """Seed of the first rollout: the policy's sampling, and on the twin the scene; the next ones count on."""
+    record: Path | None = None
+    """Folder for an episode journal of each rollout."""
+    output: Path | None = None
+    """Result file: outcome of each rollout, plan and loop timing."""
+    task: str = ""
+    """Instruction for policies that read one, and for the journals."""
+    dataset_root: Path | None = None
+    """The policy's dataset, where the checkpoint does not lead to it."""
+    accept_calibration: bool = False
+    """Go on although the arm was calibrated anew since the data was recorded."""
+    yes: bool = False
+    """Ask nothing: start at once, and do not ask how a rollout on a real arm went."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """All that the rollouts of one command share."""
+
+    args: Args
+    rig: Rig
+    follower: Follower
+    goals: PlanGoals
+    checkpoint: Checkpoint
+    stop: StopRequest
+    console: Console
+
+
+class RolloutOperator:
+    """Begins a journal with the first tick of each rollout."""
+
+    def __init__(self) -> None:
+        self.start: TaskStart | None = None
+
+    def events(self, session: Session, tick: Tick) -> list[Event]:  # noqa: ARG002
+        """Begin whenever nothing is being recorded."""
+        return [Event.START] if session.state in (State.IDLE, State.RESET) else []
+
+
+def main(args: Args) -> int:
+    """Check, load, run, and say how it went."""
+    console = Console()
+    _check(args)
+    checkpoint = read_checkpoint(args.checkpoint, dataset_root=args.dataset_root)
+    profile = load_rig(args.rig)
+    check_cameras(checkpoint, profile)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        folder = stack.enter_context(open_run_folder(profile.name))
+        planner = PolicyProcess.start(
+            args.checkpoint, run_folder=folder.path, dataset_root=args.dataset_root, task=args.task
+        )
+        stack.callback(planner.close)
+        rig = stack.enter_context(open_rig(args.rig))
+        follower = stack.enter_context(rig.open_follower())
+        for note in check_rig(
+            checkpoint, rig.profile, follower.calibration, is_other_calibration_accepted=args.accept_calibration
+        ):
+            console.print(f"note: {note}", highlight=False)
+        with console.status("loading the policy") as status:
+            ready = planner.wait_ready(on_wait=_on_wait(status.update, stop))
+        console.print(
+            f"{checkpoint.policy_type}, {ready.chunk_steps} steps of {1e3 * ready.step_s:.0f} ms a plan, "
+            f"{ready.execute_steps} executed, warm inference {1e3 * ready.warmup_s[-1]:.0f} ms",
+            highlight=False,
+        )
+        goals = PlanGoals(
+            planner=planner,
+            cameras={name: rig.cameras[name] for name in checkpoint.cameras},
+            rate_hz=rig.profile.control_rate_hz,
+        )
+        try:
+            outcomes, timings = run_rollouts(Rollouts(args, rig, follower, goals, checkpoint, stop, console))
+        finally:
+            follower.release()
+            console.print(f"follower torque: {follower.torque_state}", highlight=False)
+    _report(console, outcomes, timings, goals.statistics())
+    if args.output is not None:
+        save_result(_result(args, checkpoint, rig, outcomes, timings, goals.statistics()), args.output)
+        console.print(f"written to {args.output}", highlight=False)
+    return 0
+
+
+def run_rollouts(rollouts: Rollouts) -> tuple[list[TrialOutcome], list[Timing]]:
+    """Run one rollout after another until all are done or somebody stops."""
+    args, console = rollouts.args, rollouts.console
+    operator = RolloutOperator()
+    session = _recording(rollouts, operator) if args.record is not None else None
+    outcomes: list[TrialOutcome] = []
+    timings: list[Timing] = []
+    try:
+        for index in range(args.episodes):
+            if rollouts.stop():
+                break
+            seed = args.seed + index
+            start = rollouts.rig.control.reset(seed) if rollouts.rig.control is not None else None
+            operator.start = start
+            if not args.yes:
+                _ask(f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter (Ctrl-C ends) ")
+            timing = LoopTiming()
+            outcome = _roll_out(rollouts, seed, start, [timing, *([session] if session is not None else [])])
+            outcomes.append(outcome)
+            timings.append(timing.timing())
+            if session is not None and session.session.state is State.RECORDING:
+                event = Event.SUCCESS if outcome.outcome == "success" else Event.FAIL
+                session.apply(event, rollouts.rig.clock.now_s())
+            console.print(
+                f"rollout {index + 1} of {args.episodes}: {outcome.outcome} after {outcome.duration_s:.1f} s, "
+                f"torque {rollouts.follower.torque_state}",
+                highlight=False,
+            )
+    finally:
+        rollouts.follower.release()  # before any file is touched
+        if session is not None:
+            session.finish(rollouts.rig.clock.now_s())
+    return outcomes, timings
+
+
+def _roll_out(
+    rollouts: Rollouts, seed: int, start: TaskStart | None, listeners: list[TickListener]
+) -> TrialOutcome:
+    """Torque on, loop, torque off."""
+    args, rig, follower = rollouts.args, rollouts.rig, rollouts.follower
+    rollouts.goals.reset(seed)
+    pose = check_start(rollouts.checkpoint, follower.read().position_deg)
+    rollouts.console.print(pose.sentence, highlight=False)
+    follower.torque_on()
+    began_s = rig.clock.now_s()
+    watch = SuccessWatch(rig.control) if rig.control is not None else None
+    with watch if watch is not None else nullcontext():
+        run_control_loop(
+            arm=follower,
+            source=rollouts.goals,
+            limiter=rig.new_limiter(follower),
+            listeners=listeners,
+            rate_hz=rig.profile.control_rate_hz,
+            clock=rig.clock,
+            should_stop=lambda: (
+                rollouts.stop()
+                or (watch is not None and (watch.is_success or watch.error is not None))
+                or bool(args.duration_s and rig.clock.now_s() - began_s >= args.duration_s)
+            ),
+        )
+    duration_s = rig.clock.now_s() - began_s
+    if rig.control is not None and start is not None:
+        if watch is not None and watch.error is not None:
+            raise watch.error
+        seen = watch is not None and watch.is_success
+        outcome = outcome_of(rig.control, TrialStart(seed, start), duration_s)
+        # The block falls with the arm when torque goes off: what was seen during the rollout counts.
+        return outcome if not seen else TrialOutcome(outcome.seed, outcome.start, "success", outcome.duration_s)
+    success = not args.yes and _ask("did it succeed? [y/N] ").strip().lower().startswith("y")
+    said: Outcome = "success" if success else "failure"
+    notes: dict[str, float | str] = {"judged_by": "nobody" if args.yes else "operator"}
+    return TrialOutcome(seed, {}, said, round(duration_s, 3), notes)
+
+
+def _recording(rollouts: Rollouts, operator: RolloutOperator) -> RecordingSession:
+    folder = rollouts.args.record
+    if folder is None:
+        raise RuntimeError("there is nowhere to record to")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder}: {error.strerror}; name another --record") from error
+    return RecordingSession(
+        rollouts.rig,
+        SessionPlan(rollouts.args.episodes),
+        operator,
+        EpisodeSheet(rollouts.args.task or "rollout of a policy", read_gains(rollouts.follower)),
+        lambda _saved: next_journal_path(folder),
+        rollouts.console,
+    )
+
+
+def _ask(question: str) -> str:
+    print(question, end="", flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        raise ConfigError("nobody is there to answer: pass --yes to run unattended")
+    return answer
+
+
+def _on_wait(show: Callable[[str], None], stop: StopRequest) -> Callable[[float], None]:
+    def on_wait(waited_s: float) -> None:
+        if stop():
+            raise KeyboardInterrupt
+        show(f"loading the policy: {waited_s:.0f} s")
+
+    return on_wait
+
+
+def _report(
+    console: Console, outcomes: list[TrialOutcome], timings: list[Timing], plans: PlanStatistics
+) -> None:
+    """Print what the rollouts were like."""
+    successes = sum(outcome.outcome == "success" for outcome in outcomes)
+    console.print(f"{successes} of {len(outcomes)} rollouts succeeded", highlight=False)
+    for name, figures, unit in (
+        ("observation to plan", plans.observation_to_plan_ms, "ms"),
+        ("inference", plans.inference_ms, "ms"),
+        ("age of the plan's observation", plans.plan_age_ms, "ms"),
+        ("picture age at observation", plans.image_age_ms, "ms"),
+        ("joint difference at a switch", plans.switch_residual_deg, "°"),
+    ):
+        if figures is not None:
+            console.print(
+                f"{name}: p50 {figures.p50:.1f}, p99 {figures.p99:.1f}, max {figures.max:.1f} {unit}", highlight=False
+            )
+    for timing in timings:
+        if timing.lateness_ms is not None:
+            late = timing.lateness_ms
+            console.print(
+                f"loop: {timing.ticks} ticks, {timing.missed} missed, lateness p50 {late.p50:.2f}, "
+                f"p99 {late.p99:.2f}, max {late.max:.1f} ms",
+                highlight=False,
+            )
+    console.print(
+        f"plans: {plans.plans} received, {plans.switches} used, {plans.starved_ticks} of {plans.ticks} ticks held "
+        f"without a plan, {plans.stale_image_ticks} waited for a picture",
+        highlight=False,
+    )
+
+
+def _result(
+    args: Args,
+    checkpoint: Checkpoint,
+    rig: Rig,
+    outcomes: list[TrialOutcome],
+    timings: list[Timing],
+    plans: PlanStatistics,
+) -> EvaluationResult:
+    return EvaluationResult(
+        kind="policy",
+        clock="real",
+        rig=rig.profile.name,
+        task=args.task or (rig.profile.twin.task if rig.profile.twin is not None else ""),
+        checkpoint=str(checkpoint.path),
+        policy_type=checkpoint.policy_type,
+        weights_sha256=checkpoint.weights_sha256,
+        dataset=checkpoint.dataset,
+        control_rate_hz=rig.profile.control_rate_hz,
+        policy_fps=checkpoint.fps,
+        execute_steps=checkpoint.execute_steps,
+        chunk_steps=checkpoint.chunk_steps,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        trials=outcomes,
+        plan_statistics=[plans],
+        timing=timings,
+    )
+
+
+def _check(args: Args) -> None:
+    if args.episodes < 1:
+        raise ConfigError(f"--episodes {args.episodes}: run at least one")
+    if args.duration_s < 0:
+        raise ConfigError(f"--duration-s {args.duration_s:g}: give seconds, or 0 to run until Ctrl-C")
+    if not args.yes and not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask at: pass --yes to run unattended")

@@ -1,0 +1,39 @@
+"""Trials that run in a worker process: its own module, because a spawned interpreter must import it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deploy.evaluate import TrialStart
+from deploy.results import TrialOutcome
+from robot.errors import ConfigError
+
+
+class CountingTrials:
+    def run(self, start: TrialStart[float]) -> TrialOutcome:
+        outcome = "success" if start.seed % 2 else "failure"
+        return TrialOutcome(start.seed, {"x_m": start.start}, outcome, 1.0, {"pid": float(os.getpid())})
+
+    def statistics(self) -> None:
+        return None
+
+
+class DyingTrials(CountingTrials):
+    def run(self, start: TrialStart[float]) -> TrialOutcome:
+        os._exit(9)
+
+
+@contextmanager
+def open_counting() -> Iterator[CountingTrials]:
+    yield CountingTrials()
+
+
+@contextmanager
+def open_dying() -> Iterator[CountingTrials]:
+    yield DyingTrials()
+
+
+@contextmanager
+def open_refusing(sentence: str) -> Iterator[CountingTrials]:
+    raise ConfigError(sentence)
+    yield CountingTrials()
