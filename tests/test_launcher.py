@@ -39,6 +39,7 @@ class Machine:
             (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(CHECKOUT / name, self.checkout / name)
         (self.checkout / "scripts").mkdir()
+        (self.checkout / "scripts" / "__init__.py").touch()
         (self.checkout / "scripts" / "__main__.py").write_text(COMMAND)
         for tool in TOOLS:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
@@ -255,13 +256,33 @@ def test_refuses_a_disk_that_is_too_small(machine: Machine) -> None:
     assert not (machine.checkout / ".venv").exists()
 
 
-def test_a_program_called_uv_that_is_not_uv_is_not_used(machine: Machine) -> None:
-    """Then pip brings the real one; this PATH has no network, so the sign of it is the failing pip."""
-    (machine.bin / "python3.12").symlink_to(sys.executable)
-    machine.add_program("uv", '#!/bin/sh\necho "$@" >>"$UV_LOG"\necho universal viewer\n')
-    machine.environment |= {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
-    code, _, err = machine.run("demo")
+def test_pip_brings_uv_where_there_is_none(machine: Machine, tmp_path: Path) -> None:
+    """A program that merely is called uv is not taken for it."""
+    machine.add_program("uv", "#!/bin/sh\necho universal viewer\n")
+    machine.add_program("uv-from-pip", FAKE_UV)
+    machine.add_program(
+        "python3.12",
+        f"""#!/bin/sh
+case "$1 $2" in
+    *sys.executable*) echo "$0" ;;
+    '-m venv') mkdir -p "$3/bin"; ln -s {machine.bin}/python3.12 "$3/bin/python" ;;
+    '-m ensurepip') ;;
+    '-m pip')
+        echo "pip $*" >>"$UV_LOG"
+        [ "${{PIP_FAIL:-}}" ] || ln -s {machine.bin}/uv-from-pip "${{0%python}}uv" ;;
+    *) exec {sys.executable} "$@" ;;
+esac
+[ -z "${{PIP_FAIL:-}}" ] || [ "$2" != pip ]
+""",
+    )
+    machine.environment["PIP_FAIL"] = "1"
+    failed = machine.run("twin")
+    del machine.environment["PIP_FAIL"]
+    code, out, _ = machine.run("twin")
+    calls = machine.uv_calls()
 
-    assert code == 2
-    assert "pip could not install uv" in err
-    assert machine.uv_calls() == ["--version"]
+    assert failed[0] == 2
+    assert "pip could not install uv" in failed[2]
+    assert (code, out) == (0, f"{machine.checkout} ['twin'] 1\n")
+    assert f"--constraint {machine.checkout}/constraints.txt uv" in calls[1]
+    assert calls[2:] == ["pip install"]
