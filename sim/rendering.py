@@ -38,10 +38,14 @@ class Renderer:
         is_fine: with shadows and smooth edges, many times slower: for pictures in documents.
     """
 
-    def __init__(self, model: mujoco.MjModel, width: int, height: int, *, is_fine: bool = False) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, width: int, height: int, *, is_fine: bool = False
+    ) -> None:
         own = model.__copy__()  # buffer size and multisampling are read from the model
         own.vis.global_.offwidth, own.vis.global_.offheight = width, height
         own.vis.quality.offsamples = 8 if is_fine else 0
+        if not is_fine:
+            own.vis.quality.numquads, own.vis.quality.numslices, own.vis.quality.numstacks = 1, 12, 1
         self._model = own
         self._data = mujoco.MjData(own)
         self._gl = _open_gl(width, height)
@@ -54,7 +58,7 @@ class Renderer:
         for flag in (mujoco.mjtRndFlag.mjRND_HAZE, mujoco.mjtRndFlag.mjRND_SKYBOX):
             self._scene.flags[flag] = False
         self._option = mujoco.MjvOption()
-        self._option.geomgroup[3] = 0  # collision boxes
+        self._option.geomgroup[:] = (1, 1, 1, 0, is_fine, 0)  # 3 are collision boxes, 4 screws and seams
         self._option.sitegroup[:] = 0
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._upside_down: Image = np.empty((height, width, 3), dtype=np.uint8)
@@ -66,7 +70,15 @@ class Renderer:
         camera.fixedcamid = self._camera_id(camera_name)
         return self._draw(qpos, camera)
 
-    def render_view(self, qpos: FloatVector, *, look_at_m: FloatVector, distance_m: float, azimuth_deg: float, elevation_deg: float) -> Image:
+    def render_view(
+        self,
+        qpos: FloatVector,
+        *,
+        look_at_m: FloatVector,
+        distance_m: float,
+        azimuth_deg: float,
+        elevation_deg: float,
+    ) -> Image:
         """Draw the world from a free place; shape (height, width, 3), red first."""
         camera = mujoco.MjvCamera()
         camera.lookat[:] = look_at_m
@@ -85,13 +97,20 @@ class Renderer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _camera_id(self, name: str) -> int:
         index = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, name)
         if index < 0:
-            raise ConfigError(f"the twin has no camera {name!r}; its cameras are {', '.join(CAMERAS)}")
+            raise ConfigError(
+                f"the twin has no camera {name!r}; its cameras are {', '.join(CAMERAS)}"
+            )
         return int(index)
 
     def _draw(self, qpos: FloatVector, camera: mujoco.MjvCamera) -> Image:
@@ -101,7 +120,9 @@ class Renderer:
         mujoco.mj_camlight(self._model, self._data)
         self._gl.make_current()
         every = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(self._model, self._data, self._option, None, camera, every, self._scene)
+        mujoco.mjv_updateScene(
+            self._model, self._data, self._option, None, camera, every, self._scene
+        )
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         mujoco.mjr_readPixels(self._upside_down, None, self._rectangle, self._context)
         return np.ascontiguousarray(self._upside_down[::-1])
