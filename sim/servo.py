@@ -120,6 +120,10 @@ class ServoBank:
         for motor in self.motors:
             motor.supply_v = supply_v
 
+    def reseat(self) -> None:
+        """Take the next angle as goal: the scene was set anew, and no servo has a way to go from the old one."""
+        self._is_booting = True
+
     # -- power and flash -----------------------------------------------------------------------
 
     def power_cycle(self) -> None:
@@ -371,9 +375,9 @@ class ServoBank:
         top_speed = self._slew_step_s[index]
         if memory[registers.PHASE.address] & 0x04 == 0:
             asked_speed *= table.STEP_RATE  # phase bit 2 clear: the speed unit is 50 step/s
-        acceleration = min(
-            count(registers.ACCELERATION), count(registers.MAXIMUM_ACCELERATION) or 254
-        )
+        acceleration = count(registers.ACCELERATION)
+        if acceleration >= table.MAX_ACCELERATION:
+            acceleration = 0  # the largest count: no profile is visible
         return MotorSettings(
             torque=count(registers.TORQUE_ENABLE),
             mode=count(registers.OPERATING_MODE),

@@ -140,6 +140,8 @@ class Twin:
         pose_rad = np.array(start.arm_rad)
         self.follower.reset(start)
         self.leader.reset(pose_rad)
+        self.leader_bank.reseat()
+        self.follower_bank.reseat()
         self.give_hand("leader", HoldHand(pose_rad, lambda: False))
         self.give_hand("follower", HoldHand(pose_rad, lambda: is_stiff(self.follower_bank)))
 
