@@ -51,7 +51,7 @@ class PtyPort:
 
     @property
     def due_s(self) -> float | None:
-        """When the next held-back reply must leave: call `serve_ready` then. None: nothing waits."""
+        """When the next held-back reply must leave: `serve_ready` is to be called then."""
         return self._outgoing[0][0] if self._outgoing else None
 
     def serve_ready(self, now_s: float) -> None:

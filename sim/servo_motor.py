@@ -174,7 +174,7 @@ class Motor:
 
     @property
     def present_tick(self) -> int:
-        """What Present_Position shows: encoder less homing offset, within one turn unless multi-turn."""
+        """What Present_Position shows: encoder less homing offset, within a turn, or not."""
         tick = round(self.position_rad * STEPS_PER_RAD) + self._zero
         return tick if self._is_multi_turn else tick % TICKS_PER_TURN
 
