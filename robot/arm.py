@@ -7,7 +7,7 @@ cut the power.
 
 import numpy as np
 
-from robot.bus import BlockRead, ServoBus, joint_name
+from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
 from robot.clock import Clock
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
 from robot.joints import (
@@ -55,7 +55,8 @@ TORQUE_UNKNOWN = "not reachable: cut the power"
 
 PHASE_MULTI_TURN = 0x10  # angle feedback beyond one turn: positions would leave 0..4095
 MA_PER_COUNT = 6.5
-SILENT_READS_BEFORE_ERROR = 20  # 200 ms at 100 Hz: the follower holds its last goal meanwhile
+FIRST_READ_TRIES = 10
+SILENCE_LIMIT_S = 0.5  # the follower holds its last goal meanwhile; then the loop ends and releases it
 
 # What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the same arm behind.
 FOLLOWER_REGISTERS: tuple[tuple[Register, int], ...] = (
@@ -90,9 +91,10 @@ def check_servos(bus: ServoBus, arm_name: str) -> None:
         )
     if missing:
         first = missing[0]
+        before = f"servo {first - 1}" if first > 1 else "the adapter"
         raise NotConnected(
             f"{', '.join(joint_name(servo_id) for servo_id in missing)} of the {arm_name} on {bus.port.name} gave no "
-            f"answer: check the plug between servo {first - 1} and servo {first}"
+            f"answer: check the plug between {before} and servo {first}"
         )
     wrong = {servo_id: model for servo_id, model in models.items() if model != MODEL_NUMBER_STS3215}
     if wrong:
@@ -130,22 +132,32 @@ class _JointReader:
         self._current = np.zeros(count)
         self._status = [0] * count
         self._time_s: FloatVector = np.full(count, -np.inf)
-        self._silent = [0] * count
         low, high = calibration.range_min_ticks, calibration.range_max_ticks
         self._units_per_tick = np.full(count, DEG_PER_TICK)
         self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
+
+    def prime(self) -> None:
+        """Read until every servo was heard, so that no sample ever holds a value that nobody sent."""
+        for _ in range(FIRST_READ_TRIES):
+            reply = self._bus.read_block(self._block)
+            if len(reply.data) == len(SERVO_IDS):
+                self._take(reply)
+                return
+        silent = ", ".join(joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data)
+        raise ServoTimeout(f"{silent} of the {self._arm_name} on {self._bus.port.name} gave no state: check the plug")
 
     def request(self) -> None:
         self._bus.request(self._block)
 
     def collect(self) -> JointSample:
-        reply = self._bus.collect(self._block)
+        return self._take(self._bus.collect(self._block))
+
+    def _take(self, reply: BlockReply) -> JointSample:
         for index, servo_id in enumerate(SERVO_IDS):
             data = reply.data.get(servo_id)
             if data is None:
-                self._note_silence(index)
+                self._check_silence(index, reply.time_s)
                 continue
-            self._silent[index] = 0
             position, velocity, load, current = (
                 int.from_bytes(data[start : start + 2], "little") for start in (0, 2, 4, 13)
             )
@@ -168,9 +180,8 @@ class _JointReader:
             status=tuple(self._status),
         )
 
-    def _note_silence(self, index: int) -> None:
-        self._silent[index] += 1
-        if self._silent[index] >= SILENT_READS_BEFORE_ERROR or not np.isfinite(self._time_s[index]):
+    def _check_silence(self, index: int, now_s: float) -> None:
+        if now_s - self._time_s[index] > SILENCE_LIMIT_S:
             raise ServoTimeout(
                 f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} stays silent: "
                 "check its plug and the power, then start again"
@@ -191,6 +202,7 @@ class Leader:
         check_servos(bus, "leader")
         check_calibration(bus, calibration, "leader")
         leader = cls(bus, calibration)
+        leader._reader.prime()
         state = leader.release()
         if state != TORQUE_OFF:
             raise ServoTimeout(f"the leader on {bus.port.name} did not let go: torque {state}")
@@ -226,6 +238,7 @@ class Follower:
         follower = cls(bus, calibration, clock)
         follower.release()
         follower._configure()
+        follower._reader.prime()
         return follower
 
     def __enter__(self) -> "Follower":

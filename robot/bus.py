@@ -12,7 +12,7 @@ import scservo_sdk
 from robot.clock import Clock
 from robot.errors import ServoTimeout
 from robot.joints import JOINTS, SERVO_IDS
-from robot.port import BYTE_S, EEPROM_MARGIN_S, REPLY_MARGIN_S, TURNAROUND_S, ServoPort
+from robot.port import BLOCK_MARGIN_S, BYTE_S, EEPROM_MARGIN_S, SINGLE_MARGIN_S, TURNAROUND_S, ServoPort
 from robot.registers import (
     BROADCAST_ID,
     GOAL_POSITION,
@@ -71,7 +71,7 @@ class BlockRead:
         self.stride = _REPLY_OVERHEAD + register.size
         self.reply_bytes = self.stride * len(self.ids)
         self.wire_s = (len(self.request) + self.reply_bytes) * BYTE_S
-        self.deadline_s = self.wire_s + len(self.ids) * TURNAROUND_S + REPLY_MARGIN_S
+        self.deadline_s = self.wire_s + len(self.ids) * TURNAROUND_S + BLOCK_MARGIN_S
         self._prefixes = [b"\xff\xff" + bytes((servo_id, register.size + 2)) for servo_id in self.ids]
 
     def decode(self, received: bytes) -> tuple[dict[int, bytes], dict[int, int], bool]:
@@ -131,10 +131,13 @@ class ServoBus:
 
     # Single transactions: set-up, calibration, EEPROM ---------------------------------------------------------------
 
-    def ping(self, servo_id: int) -> int | None:
-        """Return the servo's model number, None when nothing answers."""
-        model, result, _ = self._call(lambda: self._sdk.ping(self.port, servo_id))
-        return int(model) if result == scservo_sdk.COMM_SUCCESS else None
+    def ping(self, servo_id: int, *, tries: int = 3) -> int | None:
+        """Return the servo's model number, None when nothing answers `tries` times."""
+        for _ in range(tries):
+            model, result, _ = self._call(lambda: self._sdk.ping(self.port, servo_id))
+            if result == scservo_sdk.COMM_SUCCESS:
+                return int(model)
+        return None
 
     def read(self, servo_id: int, register: Register, *, tries: int = 3) -> int:
         """Read one register; raises ServoTimeout after `tries` silent tries."""
@@ -152,7 +155,7 @@ class ServoBus:
         """Write one register and wait for the acknowledgement; raises ServoTimeout after `tries`."""
         encoded = value if register.sign_bit is None else encode_sign_magnitude(value, register.sign_bit)
         data = list(encoded.to_bytes(register.size, "little"))
-        self.port.margin_s = EEPROM_MARGIN_S if register.is_eeprom else REPLY_MARGIN_S
+        self.port.margin_s = EEPROM_MARGIN_S if register.is_eeprom else SINGLE_MARGIN_S
         try:
             for _ in range(tries):
                 result, _ = self._call(
@@ -162,7 +165,7 @@ class ServoBus:
                     return
                 self.counters.note_timeout(servo_id)
         finally:
-            self.port.margin_s = REPLY_MARGIN_S
+            self.port.margin_s = SINGLE_MARGIN_S
         raise self._timeout(servo_id, "write", register, tries)
 
     def write_verified(self, servo_id: int, register: Register, value: int) -> None:

@@ -11,6 +11,7 @@
     ├── CalibrationMismatch     recalibrate, or plug the right arm in
     ├── LimitRefused            a goal was refused and not sent
     ├── CameraLost              a camera stopped delivering
+    ├── PolicyFailed            the policy process died, hung, or gives no plans
     └── StorageFull             free some disk, then resume
 
 A message says what happened, to which joint or file, and what to do next.
@@ -59,6 +60,10 @@ class LimitRefused(So101Error):
 
 class CameraLost(So101Error):
     """A camera stopped delivering frames, or never delivered one."""
+
+
+class PolicyFailed(So101Error):
+    """The policy ended, hangs, or gives no plans; the arm is held, then released."""
 
 
 class StorageFull(So101Error):

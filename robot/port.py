@@ -23,7 +23,8 @@ from robot.errors import ConfigError, NoPermission, NotConnected, PortBusy
 
 BAUD = 1_000_000
 BYTE_S = 10 / BAUD  # 8N1: ten bit times a byte
-REPLY_MARGIN_S = 0.010  # USB and scheduler, beyond wire time and servo turnaround
+SINGLE_MARGIN_S = 0.050  # USB and scheduler, beyond wire time and turnaround: set-up can wait as long as LeRobot does
+BLOCK_MARGIN_S = 0.010  # the same in the control loop, where a late reply costs one sample and not the tick after
 TURNAROUND_S = 0.0006  # servo turnaround incl. the longest return delay (254 x 2 us), a reply
 EEPROM_MARGIN_S = 0.150  # a flash commit delays its ack by up to 100 ms
 
@@ -105,7 +106,7 @@ class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is un
         self.name = name
         self.clock = clock
         self.is_open = True
-        self.margin_s = REPLY_MARGIN_S
+        self.margin_s = SINGLE_MARGIN_S
         self._deadline_s = 0.0
 
     @classmethod
