@@ -95,6 +95,10 @@ class ServoBank:
         for motor in self.motors:
             motor.supply_v = supply_v
 
+    def reseat(self) -> None:
+        """Take the next angle as goal: the scene was set anew, and no servo has a way to go from the old one."""
+        self._is_booting = True
+
     # -- power and flash -----------------------------------------------------------------------
 
     def power_cycle(self) -> None:
@@ -179,10 +183,12 @@ class ServoBank:
         if request.id != BROADCAST_ID or len(request.parameters) < 3:
             return []
         address, size, *ids = request.parameters
+        listeners = self._listeners(None, baud_hz)
         return [
             (servo, servo.status_packet(servo_id, servo.read(address, size)), 0.0)
             for servo_id in ids
-            for servo in self._listeners(servo_id, baud_hz)
+            for servo in listeners
+            if servo.id == servo_id
         ]
 
     def _sync_write(self, request: Request, baud_hz: int) -> None:
@@ -192,9 +198,11 @@ class ServoBank:
         address, size = parameters[0], parameters[1]
         if size == 0 or (len(parameters) - 2) % (size + 1):
             return
+        listeners = self._listeners(None, baud_hz)
         for at in range(2, len(parameters), size + 1):
-            for servo in self._listeners(parameters[at], baud_hz):
-                servo.write(address, parameters[at + 1 : at + 1 + size])
+            for servo in listeners:
+                if servo.id == parameters[at]:
+                    servo.write(address, parameters[at + 1 : at + 1 + size])
 
     def _listeners(self, servo_id: int | None, baud_hz: int) -> list[Servo]:
         """Return the servos that hear an id (None: all): none, one, or more if wrongly set up."""
