@@ -144,15 +144,6 @@ class CheckpointWriter:
 def sidecar(dataset: Dataset) -> dict[str, Any]:
     """Return what a deployment needs beside LeRobot's files: time step, joint names, calibration of the recorded arm."""
     names = dataset.meta.features[ACTION].get("names")
-    recorded = dataset.root / "meta" / SIDECAR
-    known: dict[str, Any] = {}
-    if recorded.is_file():
-        try:
-            known = json.loads(recorded.read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"cannot read {recorded} ({error}); export the dataset again"
-            ) from error
     return {
         "schema": SCHEMA,
         "fps": float(dataset.fps),
@@ -160,8 +151,19 @@ def sidecar(dataset: Dataset) -> dict[str, Any]:
         if isinstance(names, list | tuple)
         else [f"{joint}.pos" for joint in JOINTS],
         "dataset": str(dataset.root),
-        "calibration_sha256": str(known.get("calibration_sha256", "")),
+        "calibration_sha256": _follower_calibration(dataset.root),
     }
+
+
+def _follower_calibration(root: Path) -> str:
+    """Return the hash of the follower's calibration if all episodes were recorded with one, else ""."""
+    found: set[str] = set()
+    for path in sorted((root / "so101" / "episodes").glob("episode_*.json")):
+        try:
+            found.add(str(json.loads(path.read_text())["calibration_sha256"].get("follower", "")))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(f"cannot read {path} ({error}); export the dataset again") from error
+    return found.pop() if len(found) == 1 else ""
 
 
 def last_checkpoint(output_dir: Path) -> Path:

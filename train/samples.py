@@ -45,8 +45,8 @@ class Samples:
     ) -> None:
         """Keep everything in memory but the images; `standard` holds the standardised rows of state and action."""
         self._images = images
-        self._state = torch.from_numpy(standard[STATE])
-        self._action = torch.from_numpy(standard[ACTION])
+        self._state = torch.tensor(standard[STATE])
+        self._action = torch.tensor(standard[ACTION])
         self._ahead = np.arange(chunk_size)
         self._stop = rows_until_stop(dataset.episodes)
 
