@@ -1,6 +1,7 @@
-"""What every test shares: no network, no file of the person's home, one way to draw, one hypothesis profile.
+"""What every test shares: no network, no file of the person's home, one way to draw.
 
-The environment is set when this file is imported, before any test imports lerobot, mujoco or numpy: they read it at import.
+The environment is set when this file is imported, before any test imports lerobot, mujoco or
+numpy: they read it at import.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Short, because the paths of local sockets inside may not exceed 107 bytes; one a process (xdist has two).
+# Short, for the path of a local socket may not exceed 107 bytes; one a process (xdist has two).
 _HOME = Path(tempfile.mkdtemp(prefix="so101t-"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,7 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
 (_HOME / "run").mkdir(mode=0o700)
 
-# The same examples at every run, so that a failure is a change in the code; no deadline, because two cores are shared.
+# The same examples at every run, so that a failure is a change in the code; no deadline, because
+# two cores are shared.
 settings.register_profile(
     "so101", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -1,4 +1,4 @@
-"""The `so101` launcher, run for real with a stand-in for uv, in a checkout and with a PATH made for each test."""
+"""The `so101` launcher, run for real with a stand-in for uv, on a machine made for each test."""
 
 import os
 import shutil
@@ -10,7 +10,20 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FILES = ("so101", "pyproject.toml", "constraints.txt", "overrides.txt", "policies/pyproject.toml")
-TOOLS = ("awk", "cat", "cksum", "df", "dirname", "head", "mkdir", "mv", "readlink", "rm", "ln", "sh")
+TOOLS = (
+    "awk",
+    "cat",
+    "cksum",
+    "df",
+    "dirname",
+    "head",
+    "mkdir",
+    "mv",
+    "readlink",
+    "rm",
+    "ln",
+    "sh",
+)
 
 # Writes down how it was called; makes a venv whose python is the one that runs the tests.
 FAKE_UV = f"""#!/bin/sh
@@ -120,7 +133,12 @@ def test_runs_from_the_checkout_wherever_it_is_typed(machine: Machine, tmp_path:
     link.symlink_to(machine.checkout / "so101")
     code, out, _ = machine.run("twin", cwd=elsewhere)
     through_link = subprocess.run(
-        [link, "twin"], cwd=elsewhere, env=machine.environment, capture_output=True, text=True, check=False
+        [link, "twin"],
+        cwd=elsewhere,
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (code, out) == (0, f"{machine.checkout} ['twin'] 1\n")
@@ -175,7 +193,9 @@ def test_two_first_uses_at_once_install_once(machine: Machine) -> None:
     machine.add_python_and_uv()
     os.mkfifo(machine.hold)
     first = machine.start("twin")
-    held = os.open(machine.hold, os.O_WRONLY)  # returns once the first one's uv reads: it is installing
+    held = os.open(
+        machine.hold, os.O_WRONLY
+    )  # returns once the first one's uv reads: it is installing
     second = machine.start("twin")
     assert second.stderr is not None
     said = second.stderr.readline()
@@ -191,7 +211,9 @@ def test_two_first_uses_at_once_install_once(machine: Machine) -> None:
 
 
 def test_names_what_brings_python_when_there_is_none(machine: Machine) -> None:
-    machine.add_program("python3.12", "#!/bin/sh\nexit 127\n")  # a pyenv shim of a version not installed
+    machine.add_program(
+        "python3.12", "#!/bin/sh\nexit 127\n"
+    )  # a pyenv shim of a version not installed
     machine.add_program("pyenv", "#!/bin/sh\n")
     code, out, err = machine.run("demo")
 
@@ -219,7 +241,7 @@ def test_takes_a_python_that_only_pyenv_knows(machine: Machine, tmp_path: Path) 
 
 def test_names_the_package_that_brings_opengl(machine: Machine) -> None:
     machine.add_program("uv", FAKE_UV)
-    machine.add_program(  # everything works but loading a library: the check is what comes on standard input
+    machine.add_program(  # works, but finds no library: that check comes on standard input
         "python3.12",
         f'#!/bin/sh\ncase $2 in *sys.executable*) echo "$0"; exit ;; esac\n'
         f'[ "$1" != - ] || exit 0\nexec {sys.executable} "$@"\n',
@@ -235,7 +257,7 @@ def test_names_the_package_that_brings_opengl(machine: Machine) -> None:
 def test_names_the_package_that_brings_venv(machine: Machine) -> None:
     machine.add_program(  # Debian splits ensurepip off
         "python3.12",
-        f'#!/bin/sh\ncase $2 in *sys.executable*) echo "$0"; exit ;; *ensurepip*) exit 1 ;; esac\n'
+        '#!/bin/sh\ncase $2 in *sys.executable*) echo "$0"; exit ;; *ensurepip*) exit 1 ;; esac\n'
         f'exec {sys.executable} "$@"\n',
     )
     code, _, err = machine.run("demo")

@@ -1,4 +1,4 @@
-"""README's commands are real: each line parses with the options of its command, each link leads to a file."""
+"""README is true: each command parses with its own options, each link leads to a file."""
 
 import importlib
 import re
@@ -17,7 +17,8 @@ LAUNCHER = {"test", "lint"}  # answered by the launcher itself
 def _command_lines(name: str) -> list[str]:
     text = (CHECKOUT / name).read_text()
     blocks: list[str] = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [line.split("#")[0].strip() for line in lines]
 
 
 @pytest.mark.parametrize("line", [*_command_lines("README.md"), *_command_lines("CONTRIBUTING.md")])
