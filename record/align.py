@@ -1,9 +1,10 @@
-"""Rows at k/fps on the episode's clock, each made of what was true at that moment. Pure functions on arrays.
+"""Rows at k/fps on the episode's clock, each made of what was true at that moment: pure functions.
 
-An image belongs to the row nearest to its capture time, a joint value is interpolated between the samples around the row, an
-action is the goal interpolated between those sent around the row. Never "the latest that had arrived". The grid starts on a
-frame of the slowest camera, so that with steady cameras the offset of that camera is near zero. Why nearest and not "at or
-before": docs/adr/0010-row-alignment.md.
+An image belongs to the row nearest to its capture time, a joint value is interpolated between the
+samples around the row, an action is the goal interpolated between those sent around the row. Never
+"the latest that had arrived". The grid starts on a frame of the slowest camera, so that with steady
+cameras the offset of that camera is near zero. Why nearest and not "at or before":
+docs/adr/0010-row-alignment.md.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def row_times(start_s: float, end_s: float, fps: int) -> FloatArray:
 
 
 def nearest(times_s: FloatArray, row_s: FloatArray) -> IntArray:
-    """Return for each row the index of the nearest of the increasing `times_s`; the earlier one of two equally near."""
+    """Return each row's nearest index into the increasing `times_s`; the earlier of two as near."""
     right = np.clip(np.searchsorted(times_s, row_s), 1, max(len(times_s) - 1, 1))
     left = right - 1
     if len(times_s) == 1:
@@ -61,8 +62,9 @@ def interpolate(
 ) -> tuple[FloatArray, BoolArray]:
     """Interpolate one signal linearly at each row; also say where the rows are covered.
 
-    Repeated times (a servo that gave no new sample) count once. A row is covered when samples on both sides of it exist and lie
-    no more than MAX_SAMPLE_GAP_S apart. `times_s` and `values` are (n,).
+    Repeated times (a servo that gave no new sample) count once. A row is covered when samples on
+    both sides of it exist and lie no more than MAX_SAMPLE_GAP_S apart. `times_s` and `values` are
+    (n,).
     """
     good = np.isfinite(times_s) & np.isfinite(values)
     times_s, values = times_s[good], values[good]
@@ -84,7 +86,7 @@ def interpolate(
 def interpolate_joints(
     times_s: FloatArray, values: FloatArray, row_s: FloatArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Interpolate six signals, each on its own times; (n, 6) and (n, 6) → (m, 6) and (m,) covered by all six."""
+    """Interpolate (n, 6) signals, each on its own times, to (m, 6); say which rows all cover."""
     columns = [
         interpolate(times_s[:, joint], values[:, joint], row_s) for joint in range(values.shape[1])
     ]
@@ -108,10 +110,10 @@ def camera_period_s(capture_s: FloatArray, fallback_s: float) -> float:
 
 
 def align(journal: Journal, fps: int) -> Alignment:
-    """Make the rows of an episode: the longest stretch in which all cameras and all joints cover every row.
+    """Make the rows of an episode: the longest stretch that all cameras and all joints cover.
 
     Raises:
-        ConfigError: fewer than MIN_ROWS rows are covered; says what is missing.
+    ConfigError: fewer than MIN_ROWS rows are covered; says what is missing.
     """
     captures = {name: track.capture_s for name, track in journal.cameras.items()}
     periods = {name: camera_period_s(capture_s, 1.0 / fps) for name, capture_s in captures.items()}
@@ -119,7 +121,7 @@ def align(journal: Journal, fps: int) -> Alignment:
     if missing or not len(journal.goals.time_s):
         what = f"no frame of camera {missing[0]!r}" if missing else "no joint sample"
         raise ConfigError(f"{journal.path}: the episode holds {what}; record it again")
-    # Samples of a servo may be absent, NaN: the slowest to begin and the first to end bound the rows.
+    # A servo's samples may be absent (NaN): the last to begin and the first to end bound the rows.
     first_s = max(
         float(np.nanmax(np.nanmin(_known(journal), axis=0))), float(journal.goals.sent_s[0])
     )
@@ -147,7 +149,8 @@ def align(journal: Journal, fps: int) -> Alignment:
     count = rows.stop - rows.start
     if count < MIN_ROWS:
         raise ConfigError(
-            f"{journal.path}: only {count} rows at {fps} fps are covered by all cameras and joints; "
+            f"{journal.path}: only {count} rows at {fps} fps are covered by all cameras and "
+            "joints; "
             "the episode is too short or a device was silent: record it again"
         )
     return Alignment(
@@ -174,7 +177,7 @@ def _known(journal: Journal) -> FloatArray:
 
 
 def _anchor_s(captures: dict[str, FloatArray], periods: dict[str, float], first_s: float) -> float:
-    """Return the first capture at or after `first_s` of the slowest camera; `first_s` without cameras."""
+    """Return the slowest camera's first capture from `first_s` on; `first_s` without cameras."""
     if not captures:
         return first_s
     slowest = max(sorted(captures), key=lambda name: round(periods[name], 4))

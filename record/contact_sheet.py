@@ -1,6 +1,9 @@
-"""An episode at a glance: pictures of all its cameras at even times, with the joint positions written in."""
+"""An episode at a glance: pictures at even times, with the joint positions written in."""
+
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from record.align import nearest
 from record.images import Image, decode_jpeg, draw_text, encode_jpeg, encode_png, resize
@@ -11,15 +14,18 @@ TILE_WIDTH = 240  # pixels a picture
 _LINE_HEIGHT = 14
 
 
-def contact_sheet(journal: Journal, rows: int, columns: int, *, kind: str = "png") -> bytes:
-    """Return a PNG (or `kind="jpeg"`) of rows × columns moments; a moment shows every camera, one above the other.
+def contact_sheet(
+    journal: Journal, rows: int, columns: int, *, kind: Literal["png", "jpeg"] = "png"
+) -> bytes:
+    """Return rows times columns moments of an episode, every camera in each, as PNG or JPEG.
 
     Raises:
-        ConfigError: the journal holds no picture.
+    ConfigError: the journal holds no picture.
     """
     if not journal.cameras or not len(journal.joints.time_s):
         raise ConfigError(
-            f"{journal.path} holds no pictures or no joint samples, so there is no contact sheet of it"
+            f"{journal.path} holds no pictures or no joint samples: "
+            "there can be no contact sheet of it"
         )
     moments_s = _moments(journal, rows * columns)
     moments = [_moment(journal, float(time_s)) for time_s in moments_s]
@@ -28,10 +34,11 @@ def contact_sheet(journal: Journal, rows: int, columns: int, *, kind: str = "png
     return encode_png(sheet) if kind == "png" else encode_jpeg(sheet)
 
 
-def _moments(journal: Journal, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _moments(journal: Journal, count: int) -> NDArray[np.float64]:
     first_s = max(float(track.capture_s[0]) for track in journal.cameras.values())
     last_s = min(float(track.capture_s[-1]) for track in journal.cameras.values())
-    return np.linspace(first_s, last_s, count)
+    moments_s: NDArray[np.float64] = np.linspace(first_s, last_s, count, dtype=np.float64)
+    return moments_s
 
 
 def _moment(journal: Journal, time_s: float) -> Image:

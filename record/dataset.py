@@ -1,7 +1,7 @@
 """Journals → a LeRobotDataset, in worker processes: `export_dataset`.
 
-Workers align and encode, one episode each; the calling process alone commits, in order. A run that was interrupted is continued
-by running it again: journals already in the dataset are skipped.
+Workers align and encode, one episode each; the calling process alone commits, in order. A run that
+was interrupted is continued by running it again: journals already in the dataset are skipped.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -69,22 +71,22 @@ def export_dataset(
     rebuild: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Append journals to the dataset at `root`, in the order given; creates it when it is not there.
+    """Append journals to the dataset at `root`, in the order given; create it when it is new.
 
     Args:
-        journals: finished or recovered journals.
-        root: the dataset's folder.
-        repo_id: `owner/name`, kept for a later upload.
-        fps: rows a second.
-        task: instruction for all rows; None: each journal's own.
-        codec: `h264` or `libsvtav1`.
-        workers: encoding processes; 0: encode in this process.
-        rebuild: write the dataset anew beside the old one and exchange them at the end.
-        progress: called after each journal.
+    journals: finished or recovered journals.
+    root: the dataset's folder.
+    repo_id: `owner/name`, kept for a later upload.
+    fps: rows a second.
+    task: instruction for all rows; None: each journal's own.
+    codec: `h264` or `libsvtav1`.
+    workers: encoding processes; 0: encode in this process.
+    rebuild: write the dataset anew beside the old one and exchange them at the end.
+    progress: called after each journal.
 
     Raises:
-        ConfigError: no journal, another dataset in `root`, or no journal that makes an episode.
-        StorageFull: the disk is full; episodes committed before are kept.
+    ConfigError: no journal, another dataset in `root`, or no journal that makes an episode.
+    StorageFull: the disk is full; episodes committed before are kept.
     """
     encoder_named(codec)
     if not journals:
@@ -114,13 +116,15 @@ def export_dataset(
 
 
 def journal_identity(path: Path) -> str:
-    """Identify an episode by its header (which holds the moment it began), whatever its file is called."""
+    """Identify an episode by its header, which holds the moment it began, not by its file name."""
     return hashlib.sha256(msgspec.json.encode(read_header(path))).hexdigest()
 
 
 def _append(journals: Sequence[Path], root: Path, options: _Options) -> ExportResult:
     writer = DatasetWriter(root, options.repo_id)
     identities = {path: journal_identity(path) for path in journals}
+    if writer.total_episodes:
+        writer.check_encoding(options.fps, encoder_named(options.codec))
     wanted = [path for path in journals if not writer.holds(identities[path])]
     jobs = [
         EncodeJob(path, identities[path], writer.staging, options.fps, options.codec, options.task)
@@ -159,10 +163,10 @@ def _info(episode: EncodedEpisode, options: _Options) -> DatasetInfo:
 def _encoded(
     jobs: Sequence[EncodeJob], workers: int
 ) -> Iterator[tuple[EncodeJob, EncodedEpisode | ConfigError]]:
-    """Encode the jobs, results in their order; an episode that cannot be made comes back as its error."""
+    """Encode the jobs, results in order; an episode that cannot be made is its error."""
     if workers <= 0 or len(jobs) <= 1:
         for job in jobs:
-            yield job, _outcome(lambda job=job: encode_episode(job))
+            yield job, _outcome(partial(encode_episode, job))
         return
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(jobs))
@@ -171,15 +175,18 @@ def _encoded(
     rest = iter(jobs)
     try:
         while True:
-            while len(waiting) < 2 * count and (job := next(rest, None)) is not None:
-                waiting.append((job, pool.submit(encode_episode, job)))
+            waiting.extend(
+                (job, pool.submit(encode_episode, job))
+                for job in islice(rest, 2 * count - len(waiting))
+            )
             if not waiting:
                 return
             job, future = waiting.popleft()
             yield job, _outcome(future.result)
     except BrokenProcessPool as error:
         raise So101Error(
-            "an export worker died (out of memory, or killed); finished episodes are kept: run the same command again"
+            "an export worker died (out of memory, or killed); finished episodes are kept: "
+            "run the same command again"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -193,7 +200,7 @@ def _outcome(work: Callable[[], EncodedEpisode]) -> EncodedEpisode | ConfigError
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, run at low priority, and go when the parent goes, however it went."""
+    """Leave Ctrl-C to the parent, run at low priority, and go when the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)

@@ -1,7 +1,8 @@
 """LeRobotDataset v3.0 on disk: names, tables and `info.json`.
 
-The format was read off LeRobot 0.6.1's own writer (`dataset_writer.py`, `dataset_metadata.py`, `datasets/utils.py`); a test opens what this
-module describes with LeRobot's loader. One episode a file is legal: file indices just count up.
+The format was read off LeRobot 0.6.1's own writer (`dataset_writer.py`, `dataset_metadata.py`,
+`datasets/utils.py`); a test opens what this module describes with LeRobot's loader. One episode a
+file is legal: file indices just count up.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class Feature(msgspec.Struct):
 
 
 class DatasetInfo(msgspec.Struct, kw_only=True):
-    """`meta/info.json`, keys in LeRobot's order; keys of later versions are ignored, as LeRobot does."""
+    """`meta/info.json`, keys in LeRobot's order; unknown keys are ignored, as LeRobot does."""
 
     codebase_version: str = CODEBASE_VERSION
     fps: int

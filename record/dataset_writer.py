@@ -1,11 +1,13 @@
 """A LeRobotDataset v3.0 that grows by whole episodes.
 
-LeRobot's writer keeps Parquet footers and episode metadata in memory until the session ends: a crash loses everything. Here each
-episode is its own files, each written beside, synced and renamed, and `meta/info.json` is renamed last: it is the commit. What a
-killed export left beyond the last committed episode is removed when the dataset is opened next.
+LeRobot's writer keeps Parquet footers and episode metadata in memory until the session ends: a
+crash loses everything. Here each episode is its own files, each written beside, synced and renamed,
+and `meta/info.json` is renamed last: it is the commit. What a killed export left beyond the last
+committed episode is removed when the dataset is opened next.
 
-`so101/` in the dataset's root is ours: the journal behind each episode, its calibration hash and task start, the asked goals and
-the time of every row. LeRobot ignores it and uploads it with the rest.
+`so101/` in the dataset's root is ours: the journal behind each episode, its calibration hash and
+task start, the asked goals and the time of every row. LeRobot ignores it and uploads it with the
+rest.
 """
 
 import shutil
@@ -16,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from record.dataset_format import (
+    IMAGE_PREFIX,
     INFO_PATH,
     STATS_PATH,
     TASKS_PATH,
     DatasetInfo,
     Place,
     describe_difference,
+    make_features,
     stats_to_plain,
     video_keys,
 )
@@ -29,6 +33,7 @@ from record.episode_encoder import EncodedEpisode
 from record.feature_stats import NAMES, Stats, aggregate, number_stats
 from record.storage import move_whole, write_whole
 from record.tables import columns_parquet, read_rows, row_parquet, rows_parquet, tasks_parquet
+from record.video import Encoder
 from robot.errors import ConfigError, UnsupportedSchema
 
 SIDECAR_SCHEMA = 1
@@ -84,14 +89,27 @@ class DatasetWriter:
         """Say whether the journal with this identity is in the dataset already."""
         return identity in self._identities
 
+    def check_encoding(self, fps: int, encoder: Encoder) -> None:
+        """Raise ConfigError, before anything is encoded, when rate or codec differ."""
+        if self._info is None:
+            return
+        cameras = {
+            key.removeprefix(IMAGE_PREFIX): (feature.shape[1], feature.shape[0])
+            for key, feature in self._info.features.items()
+            if feature.dtype == "video"
+        }
+        features = make_features(cameras, fps, encoder)
+        self.check_fits(msgspec.structs.replace(self._info, fps=fps, features=features))
+
     def check_fits(self, info: DatasetInfo) -> None:
-        """Raise ConfigError with every differing field when these episodes cannot go into this dataset."""
+        """Raise ConfigError, naming each differing field, when such episodes do not belong here."""
         if self._info is None:
             return
         lines = describe_difference(self._info, info)
         if lines:
             raise ConfigError(
-                f"{self.root} holds a different dataset: {'; '.join(lines)}. Export into another folder, or with --rebuild"
+                f"{self.root} holds a different dataset: {'; '.join(lines)}. "
+                "Export into another folder, or with --rebuild"
             )
 
     def commit(self, episode: EncodedEpisode, info: DatasetInfo) -> None:
@@ -155,7 +173,8 @@ class DatasetWriter:
             marker = msgspec.json.decode(marker_path.read_bytes(), type=Marker)
             if marker.schema > SIDECAR_SCHEMA:
                 raise UnsupportedSchema(
-                    f"{marker_path}: schema {marker.schema} is newer than this version; update so101"
+                    f"{marker_path}: schema {marker.schema} is newer than this version; "
+                    "update so101"
                 )
             if not (self.root / INFO_PATH).is_file():
                 return  # killed before the first episode was whole
@@ -181,7 +200,8 @@ class DatasetWriter:
         for index, row in enumerate(rows):
             if row["episode_index"] != index or row["dataset_from_index"] != first_row:
                 raise ConfigError(
-                    f"{self.root}: episode {index} is missing or out of order; export again with --rebuild"
+                    f"{self.root}: episode {index} is missing or out of order; "
+                    "export again with --rebuild"
                 )
             first_row = int(str(row["dataset_to_index"]))
             parts.append({key: _stats_of_row(row, key) for key in info.features})
@@ -197,7 +217,8 @@ class DatasetWriter:
             )
         if len(rows) != info.total_episodes or first_row != info.total_frames:
             raise ConfigError(
-                f"{self.root}: info.json counts {info.total_episodes} episodes and {info.total_frames} rows, the files hold "
+                f"{self.root}: info.json counts {info.total_episodes} episodes and "
+                f"{info.total_frames} rows, the files hold "
                 f"{len(rows)} and {first_row}; export again with --rebuild"
             )
         self._stats = aggregate(parts) if parts else {}

@@ -1,8 +1,9 @@
 """A recording session as a pure state machine: idle → recording → reset → recording → … → done.
 
-It opens no file and reads no key. Somebody hands in events (a key, a flag, a timeout) and carries out the actions that come back; so
-the same machine serves a person, a script and a test. An event that means nothing in the present state does nothing, and nothing is
-latched: a key pressed in one state never acts in the next (LeRobot's recorder crashed on that).
+It opens no file and reads no key. Somebody hands in events (a key, a flag, a timeout) and carries
+out the actions that come back; so the same machine serves a person, a script and a test. An event
+that means nothing in the present state does nothing, and nothing is latched: a key pressed in one
+state never acts in the next (LeRobot's recorder crashed on that).
 """
 
 from dataclasses import dataclass, replace
@@ -54,7 +55,8 @@ class SessionPlan:
             raise ConfigError(f"a session needs at least one episode, not {self.episodes}")
         if self.episode_s <= 0 or self.reset_s < 0:
             raise ConfigError(
-                f"an episode of {self.episode_s} s and a reset of {self.reset_s} s: give a positive length and a reset of 0 s or more"
+                f"an episode of {self.episode_s} s and a reset of {self.reset_s} s: "
+                "give a positive length and a reset of 0 s or more"
             )
 
 

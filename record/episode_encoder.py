@@ -1,4 +1,4 @@
-"""One journal → the parts of one dataset episode: rows, statistics and staged videos. Runs in an export worker."""
+"""One journal → one dataset episode: rows, statistics, staged videos. Runs in an export worker."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

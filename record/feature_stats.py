@@ -1,8 +1,9 @@
 """Statistics of a dataset's features, in LeRobot's ten figures and its way of aggregating episodes.
 
-Numbers: exact, per dimension. Images: per channel over sampled frames, in [0, 1], shape (3, 1, 1), from a histogram of the 256
-levels, so that quantiles are exact too. `count` is frames, never pixels: LeRobot's streaming encoder counts pixels, and a mix
-corrupts the weights. Aggregated quantiles are weighted means of the episodes' quantiles, as in LeRobot 0.6
+Numbers: exact, per dimension. Images: per channel over sampled frames, in [0, 1], shape (3, 1, 1),
+from a histogram of the 256 levels, so that quantiles are exact too. `count` is frames, never
+pixels: LeRobot's streaming encoder counts pixels, and a mix corrupts the weights. Aggregated
+quantiles are weighted means of the episodes' quantiles, as in LeRobot 0.6
 (`compute_stats.aggregate_feature_stats`).
 """
 

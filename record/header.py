@@ -1,4 +1,4 @@
-"""The first thing in a journal: on which arm, with which software, for which task, and which clock its times are of."""
+"""The head of a journal: which arm, which software, which task, and whose clock."""
 
 import importlib.metadata
 import platform
@@ -49,7 +49,7 @@ class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def software_versions() -> dict[str, str]:
-    """Return Python's, the system's and the main packages' versions; a package that is not installed is left out."""
+    """Return versions of Python, the system and the main packages as far as installed."""
     versions = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
@@ -63,7 +63,7 @@ def software_versions() -> dict[str, str]:
 
 
 def boot_id() -> str:
-    """Identify this boot, in which alone monotonic times can be compared; empty where the system has none."""
+    """Identify this boot: monotonic times compare only within one; empty where unknown."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -103,7 +103,8 @@ def header_from_metadata(metadata: dict[str, str], path: Path) -> JournalHeader:
     if schema > SCHEMA or unknown:
         what = f"schema {schema}" if schema > SCHEMA else f"the unknown key {unknown[0]!r}"
         raise UnsupportedSchema(
-            f"{path}: the journal has {what}; this version reads up to schema {SCHEMA}: update so101"
+            f"{path}: the journal has {what}; this version reads up to schema {SCHEMA}: "
+            "update so101"
         )
     try:
         values = {

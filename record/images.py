@@ -1,4 +1,7 @@
-"""JPEG in and out, and drawing: the only importer of OpenCV in this room. Images are uint8 RGB, shape (height, width, 3)."""
+"""JPEG in and out, and drawing: the only importer of OpenCV in this room.
+
+Images are uint8 RGB, shape (height, width, 3).
+"""
 
 from pathlib import Path
 
@@ -18,7 +21,8 @@ def decode_jpeg(jpeg: bytes, source: Path) -> Image:
     )
     if decoded is None:
         raise ConfigError(
-            f"{source}: a frame is not a readable JPEG; the camera sent garbage or the file is damaged"
+            f"{source}: a frame is not a readable JPEG; "
+            "the camera sent garbage or the file is damaged"
         )
     return np.asarray(decoded, dtype=np.uint8)
 

@@ -1,15 +1,16 @@
 """The episode journal: one MCAP file an episode, append-only, in the file as soon as it is written.
 
-Unchunked: the Python MCAP writer keeps a chunk in memory until it is full, and a killed process would lose it. Written as
-`episode_000012.mcap.part`; a clean close adds the index, syncs and renames. A message's log time says when its content was
-true (start of the tick, capture of the frame), in nanoseconds of the rig's monotonic clock.
+Unchunked: the Python MCAP writer keeps a chunk in memory until it is full, and a killed process
+would lose it. Written as `episode_000012.mcap.part`; a clean close adds the index, syncs and
+renames. A message's log time says when its content was true (start of the tick, capture of the
+frame), in nanoseconds of the rig's monotonic clock.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self, cast
 
 import msgspec
 from mcap.writer import Writer
@@ -51,14 +52,14 @@ _NAME = re.compile(r"episode_(\d{6,})\.mcap(\.part|\.discarded)?$")
 
 
 def list_journals(folder: Path, *, unfinished: bool = False) -> list[Path]:
-    """Return the journals of a folder in the order they were recorded; finished ones, or all but the discarded."""
+    """Return a folder's finished journals in the order of recording; cut off ones on request."""
     kinds = {None, ".part"} if unfinished else {None}
     matches = [(path, _NAME.match(path.name)) for path in folder.iterdir()]
     return sorted(path for path, match in matches if match and match.group(2) in kinds)
 
 
 def next_journal_path(folder: Path) -> Path:
-    """Return the first name no episode of this folder has had, discarded and unfinished ones included."""
+    """Return the first name that no episode here has had, discarded and unfinished included."""
     taken = [
         int(match.group(1))
         for path in folder.glob("episode_*")
@@ -68,17 +69,18 @@ def next_journal_path(folder: Path) -> Path:
 
 
 class JournalWriter:
-    """Writes one episode. Use from one thread; every method raises StorageFull when the disk is full."""
+    """Writes one episode, from one thread; every method raises StorageFull on a full disk."""
 
     def __init__(
         self, path: Path, header: JournalHeader, *, read_utc: Callable[[], str] = utc_now
     ) -> None:
-        """Begin `path` (under its `.part` name) with the header; refuses to write over another episode."""
+        """Begin `path`, under its `.part` name, with the header; never over another episode."""
         self.path = path
         self.part_path = path.with_name(path.name + ".part")
         if path.exists() or self.part_path.exists():
             raise ConfigError(
-                f"{path} exists already; a journal is never written over: choose another folder or name"
+                f"{path} exists already; a journal is never written over: "
+                "choose another folder or name"
             )
         self._read_utc = read_utc
         self._encoder = msgspec.json.Encoder()
@@ -88,7 +90,8 @@ class JournalWriter:
         self._sequences: dict[int, int] = {}
         self._cameras: dict[str, int] = {}
         try:
-            self._writer = Writer(self._file, use_chunking=False)
+            # Writer wants typing.IO, but uses only write, tell and flush.
+            self._writer = Writer(cast("IO[bytes]", self._file), use_chunking=False)
             self._writer.start(profile="", library="so101")
             self._writer.add_metadata(METADATA_NAME, header_to_metadata(header))
             self._joints = self._register(JOINTS_TOPIC, "so101.Joints", JOINTS_SCHEMA)
@@ -124,19 +127,22 @@ class JournalWriter:
         self._add(self._event, to_ns(time_s), EventMessage(time_s=time_s, name=name, detail=detail))
 
     def close(self) -> None:
-        """Finish the file: index, sync, final name. When even that does not fit, the `.part` file stays and is readable."""
+        """Finish the file: index, sync, final name.
+
+        When even that does not fit on the disk, the `.part` file stays and is readable.
+        """
         if not self._is_open:
             return
         self._is_open = False
         try:
-            self._writer.finish()
+            self._writer.finish()  # type: ignore[no-untyped-call]  # mcap leaves it unannotated
             self._file.sync()
         finally:
             self._file.close()
         self._rename(self.path)
 
     def discard(self) -> None:
-        """Finish the file, but under a name that no export reads: an operator's slip can be undone by renaming it."""
+        """Keep the file under a name that no export reads: renaming it undoes a slip."""
         if not self._is_open:
             return
         self.abandon()
@@ -211,10 +217,10 @@ def discard_saved(path: Path) -> Path:
 
 
 class EpisodeRecorder:
-    """Tick listener that writes every tick and whatever the cameras delivered since the last one."""
+    """Tick listener: writes every tick, and the frames that arrived since the last."""
 
     def __init__(self, writer: JournalWriter, cameras: Mapping[str, CameraReader]) -> None:
-        """Begin with the newest frame of each camera, so that rows can start with the first tick."""
+        """Begin with the newest frame of each camera, so that rows start with the first tick."""
         self._writer = writer
         self._cameras = dict(sorted(cameras.items()))
         for camera in self._cameras.values():

@@ -1,8 +1,8 @@
-"""Read an episode journal, also one whose writer was killed: up to the last whole record, and says so.
+"""Read an episode journal; one whose writer was killed, up to its last whole record.
 
-Own framing instead of the MCAP reader's: an unfinished file has no index and may end anywhere, which stock readers refuse.
-Layout of a record: opcode (1 byte), length (8 bytes, little-endian), content (https://mcap.dev/spec, opcodes below).
-Pictures stay in the file until they are asked for.
+Own framing instead of the MCAP reader's: an unfinished file has no index and may end anywhere,
+which stock readers refuse. Layout of a record: opcode (1 byte), length (8 bytes, little-endian),
+content (https://mcap.dev/spec, opcodes below). Pictures stay in the file until they are asked for.
 """
 
 import mmap
@@ -235,7 +235,7 @@ def read_journal(path: Path) -> Journal:
 
 
 def read_header(path: Path) -> JournalHeader:
-    """Read only the header, which is the first record after the file's own; raises as `read_journal`."""
+    """Read only the header, which stands at the front; raises as `read_journal`."""
     data = _map(path)
     position = len(_MAGIC)
     while position + _FRAME.size <= len(data):
@@ -256,7 +256,8 @@ def _map(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise ConfigError(
-                    f"{path} is not an MCAP file, or was cut off before it began; name a journal of so101"
+                    f"{path} is not an MCAP file, or was cut off before it began; "
+                    "name a journal of so101"
                 )
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except PermissionError as error:

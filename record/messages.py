@@ -1,9 +1,10 @@
 """What is written in an episode journal: the messages, their JSON schemas and their topics.
 
-Times inside messages are seconds of the rig's monotonic clock; wall-clock time appears in the journal's metadata only, so that
-two runs of the twin from one seed give identical messages. Images use Foxglove's `CompressedImage` JSON schema
-(field names and schema name from foxglove/foxglove-sdk, `schemas/jsonschema/CompressedImage.json`) with four further fields,
-which the schema allows; stock viewers show them.
+Times inside messages are seconds of the rig's monotonic clock; wall-clock time appears in the
+journal's metadata only, so that two runs of the twin from one seed give identical messages. Images
+use Foxglove's `CompressedImage` JSON schema (field names and schema name from foxglove/foxglove-
+sdk, `schemas/jsonschema/CompressedImage.json`) with four further fields, which the schema allows;
+stock viewers show them.
 """
 
 import math
@@ -25,7 +26,7 @@ type Detail = str | int | float | bool | None
 
 
 class JointMessage(msgspec.Struct):
-    """One sample of six joints, in the order of `robot.joints.JOINTS`; `time_s` a joint, middle of its transaction."""
+    """One sample of six joints in the order of `robot.joints.JOINTS`, each with its own time."""
 
     time_s: Vector
     position_deg: Vector

@@ -1,7 +1,8 @@
 """Play a recorded episode on the arm: a goal source that follows the sent goals against time.
 
-By time, not by tick: a loop at another rate, or one that lost slots, still moves as fast as the recording. The clock starts when the
-follower has reached the first goal, through the start ramp of the limits, so the beginning is never skipped.
+By time, not by tick: a loop at another rate, or one that lost slots, still moves as fast as the
+recording. The clock starts when the follower has reached the first goal, through the start ramp of
+the limits, so the beginning is never skipped.
 """
 
 import numpy as np
@@ -60,7 +61,7 @@ class ReplayGoals:
         return self._played_s >= self.duration_s
 
     def goal(self, observed: JointSample, now_s: float) -> Goal:
-        """Return the goal for this tick; the first one until the follower is there, the last one after the end."""
+        """Return this tick's goal: the first until the follower is there, then by time."""
         if self._first_call_s is None:
             self._first_call_s = now_s
         if self._start_s is None and self._is_ready(observed, now_s - self._first_call_s):

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from robot.errors import ConfigError, NoPermission, StorageFull
@@ -13,7 +13,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Generator[None]:
     """Translate operating-system errors of writing `path`.
 
     Raises:
@@ -26,18 +26,22 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFull(
-                f"no space left to write {path} ({error.strerror}); everything finished before it is kept: "
-                "free some disk and run the same command again"
+                f"no space left to write {path} ({error.strerror}); what was finished before is "
+                "kept: free some disk and run the same command again"
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise NoPermission(
-                f"not allowed to write {path} ({error.strerror}); choose a folder of your own or mend its permissions"
+                f"not allowed to write {path} ({error.strerror}); "
+                "choose a folder of your own or mend its permissions"
             ) from error
         raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place at once: written beside, synced, renamed. An interrupted call leaves the old file, or none."""
+    """Put a file in place at once: written beside, synced, renamed.
+
+    An interrupted call leaves the old file, or none.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +75,10 @@ def sync_folder(folder: Path) -> None:
 
 
 class AppendFile:
-    """A file that only grows, unbuffered: what `write` took is with the operating system when it returns.
+    """A file that only grows; what `write` took is with the operating system when it returns.
 
-    So nothing of ours is lost when the process dies, and no timer has to flush. A write that fails half-way is cut off
-    again: the file always ends after a whole piece.
+    So nothing of ours is lost when the process dies, and no timer has to flush. A write that fails
+    half-way is cut off again: the file always ends after a whole piece.
     """
 
     def __init__(self, path: Path) -> None:

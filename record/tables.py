@@ -1,4 +1,10 @@
-"""Parquet in and out: the only importer of pyarrow in this room. Tables are handed over as bytes, so that files appear whole."""
+"""Parquet in and out: the only importer of pyarrow in this room.
+
+Tables are handed over as bytes, so that files appear whole.
+"""
+
+# pyright: basic
+# pyarrow ships no types; nothing but plain Python and arrays leaves this module.
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-# How pandas recognises an index column (pandas developer guide, "Storing pandas DataFrame objects in
-# Apache Parquet format"): LeRobot reads tasks.parquet with pandas and looks the task up in the index.
+# How pandas recognises an index column (pandas developer guide, "Storing pandas DataFrame objects
+# in Apache Parquet format"): LeRobot reads tasks.parquet with pandas, the task as its index.
 _PANDAS_TASKS = {
     "index_columns": ["task"],
     "column_indexes": [
@@ -42,7 +48,7 @@ _PANDAS_TASKS = {
 
 
 def rows_parquet(columns: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """Return a data file of a dataset: float32 or int64 columns, (n,) or (n, d) each, one row group.
+    """Return a dataset's data file: float32 or int64 columns, (n,) or (n, d); one row group.
 
     The schema carries the feature types as the `datasets` package 4.x writes them.
     """
@@ -73,7 +79,7 @@ def row_parquet(row: Mapping[str, object]) -> bytes:
 
 
 def tasks_parquet(tasks: Sequence[str]) -> bytes:
-    """Return the table of tasks, which LeRobot reads as a pandas frame indexed by the task's text."""
+    """Return the table of tasks: for pandas, a frame indexed by the task's text."""
     table = pa.table(
         {
             "task_index": pa.array(range(len(tasks)), type=pa.int64()),
@@ -85,7 +91,8 @@ def tasks_parquet(tasks: Sequence[str]) -> bytes:
 
 def read_rows(path: Path) -> list[dict[str, object]]:
     """Return a table's rows; values as plain Python."""
-    return pq.ParquetFile(path).read().to_pylist()
+    rows: list[dict[str, object]] = pq.ParquetFile(path).read().to_pylist()
+    return rows
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -1,6 +1,7 @@
-"""Keys from the terminal itself: works over SSH and under Wayland, needs no permission, sees no other window's keys.
+"""Keys from the terminal itself: over SSH and under Wayland too, and no other window's keys.
 
-The terminal is put in character mode (no echo, no line buffer; Ctrl-C still interrupts) and given back on every way out.
+The terminal is put in character mode (no echo, no line buffer; Ctrl-C still interrupts) and given
+back on every way out.
 """
 
 import os
@@ -44,7 +45,8 @@ class TerminalKeys:
         """Take the terminal; raises ConfigError where standard input is none."""
         if not os.isatty(self._descriptor):
             raise ConfigError(
-                "standard input is not a terminal, so there are no keys: use the flags of an unattended run"
+                "standard input is not a terminal, so there are no keys: "
+                "use the flags of an unattended run"
             )
         self._saved = termios.tcgetattr(self._descriptor)
         tty.setcbreak(self._descriptor, termios.TCSADRAIN)
@@ -62,7 +64,7 @@ class TerminalKeys:
             self._saved = None
 
     def poll(self) -> list[str]:
-        """Return the keys pressed since the last call: characters, `left`, `right`, `up`, `down`, `esc`, `space`, `enter`."""
+        """Return the keys since the last call: characters, left right up down esc space enter."""
         data = b""
         while select.select(
             [self._descriptor], [], [], ESCAPE_WAIT_S if data.endswith(b"\x1b") else 0.0

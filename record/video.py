@@ -1,7 +1,8 @@
 """One MP4 an episode and camera: the only importer of PyAV in this room.
 
-Frame k has the time stamp k/fps exactly: LeRobot looks frames up by time with a tolerance of 0.1 ms. A key frame every second
-picture, as LeRobot writes, makes random access cheap. No B-frames: they would shift the first time stamp.
+Frame k has the time stamp k/fps exactly: LeRobot looks frames up by time with a tolerance of 0.1
+ms. A key frame every second picture, as LeRobot writes, makes random access cheap. No B-frames:
+they would shift the first time stamp.
 """
 
 import io
@@ -11,9 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
+from av.container import OutputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from record.images import Image
 from robot.errors import ConfigError
@@ -32,7 +32,7 @@ class Encoder:
     crf: int
 
 
-# h264: fast, so that exporting never holds up recording; av1: LeRobot's default settings, smaller and slower.
+# h264: fast, so that exporting keeps up with recording; av1: LeRobot's default, smaller, slower.
 ENCODERS = {
     "h264": Encoder(encoder="libx264", codec="h264", preset="ultrafast", crf=20),
     "libsvtav1": Encoder(encoder="libsvtav1", codec="av1", preset="12", crf=30),
@@ -64,17 +64,20 @@ def encode_video(images: Iterable[Image], fps: int, encoder: Encoder) -> bytes:
 
 
 def _add_stream(
-    container: av.container.OutputContainer, image: Image, fps: int, encoder: Encoder
+    container: OutputContainer, image: Image, fps: int, encoder: Encoder
 ) -> VideoStream:
     height, width = image.shape[:2]
     if height % 2 or width % 2:
         raise ConfigError(
-            f"the camera's size {width}×{height} is odd; {PIXEL_FORMAT} video needs even sides"
+            f"the camera's size {width} x {height} is odd; {PIXEL_FORMAT} video needs even sides"
         )
     options = {"g": str(GROUP_SIZE), "crf": str(encoder.crf), "preset": encoder.preset}
     if encoder.encoder == "libx264":
         options["bf"] = "0"
-    stream = container.add_stream(encoder.encoder, rate=fps, options=options)
+    # PyAV annotates all but the keyword arguments.
+    stream = container.add_stream(  # pyright: ignore[reportUnknownMemberType]
+        encoder.encoder, rate=fps, options=options
+    )
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = width, height, PIXEL_FORMAT
     stream.time_base = Fraction(1, fps)
@@ -89,15 +92,15 @@ def check_video(data: bytes, *, frames: int, fps: int, source: Path) -> None:
     Raises:
         ConfigError: the video does not hold exactly `frames` pictures at k/fps.
     """
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), mode="r") as container:
         stream = container.streams.video[0]
         stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
         base = stream.time_base
         expected = [Fraction(index, fps) for index in range(frames)]
         if base is None or [stamp * base for stamp in stamps] != expected:
             raise ConfigError(
-                f"{source}: the video has {len(stamps)} frames for {frames} rows, or their times are off; "
-                "nothing was added to the dataset: report this as a bug"
+                f"{source}: the video has {len(stamps)} frames for {frames} rows, or their times "
+                "are off; the episode was not added to the dataset: report this as a bug"
             )
         container.seek(stamps[-1], stream=stream, backward=True)
         decoded = [frame.pts for frame in container.decode(stream)]
@@ -105,12 +108,3 @@ def check_video(data: bytes, *, frames: int, fps: int, source: Path) -> None:
             raise ConfigError(
                 f"{source}: the last frame of the video cannot be decoded; report this as a bug"
             )
-
-
-def decode_frame(path: Path, index: int) -> NDArray[np.uint8]:
-    """Return one picture of a video as RGB; raises ConfigError when it has fewer."""
-    with av.open(str(path)) as container:
-        for position, frame in enumerate(container.decode(video=0)):
-            if position == index:
-                return frame.to_ndarray(format="rgb24")
-    raise ConfigError(f"{path} has no frame {index}")
