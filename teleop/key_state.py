@@ -43,7 +43,9 @@ class KeyState:
             if key in self._pressed_s:
                 return
             self._pressed_s[key] = time_s
-            if self._is_live_at(time_s):
+            if not self._pressed_s.keys().isdisjoint(BLOCKING_MODIFIERS):
+                self._live.clear()
+            elif self._is_live_at(time_s):
                 self._live.add(key)
                 self._presses.append(key)
 
@@ -86,8 +88,6 @@ class KeyState:
             self._expire_releases(now_s)
             if not self._is_live_at(now_s):
                 self._live.clear()
-            if not self._pressed_s.keys().isdisjoint(BLOCKING_MODIFIERS):
-                return frozenset()
             return frozenset(self._live)
 
     def take_presses(self) -> list[str]:

@@ -64,12 +64,20 @@ class XKeyboard:
     def stop(self) -> None:
         """End both threads within 1 s, also when the display is frozen or gone."""
         self._stopping.set()
-        self._listener.stop()
-        _join(self._listener, self._listener.connections())
         _join(self._watcher, [self._display])
-        if not self._watcher.is_alive():
+        self._listener.stop()
+        if not self._watcher.is_alive():  # the connection is this thread's own now
+            self._close()
+        _join(self._listener, self._listener.connections())
+
+    def _close(self) -> None:
+        try:
+            context = self._listener.context()
+            if context is not None:
+                self._display.record_disable_context(context)
             self._display.close()
-        self._state.fail(NotConnected("the keyboard was closed"))
+        except _DISPLAY_ERRORS:
+            return  # the display is gone, and has taken everything of ours with it
 
     def _watch(self) -> None:
         try:
@@ -136,13 +144,13 @@ class _MendedListener(Listener):
             self._on_loss(str(error))
 
     def _stop_platform(self) -> None:
-        # Through the control connection: the one that records listens to nothing else.
-        if hasattr(self, "_context"):
-            try:
-                self._display_stop.record_disable_context(self._context)
-                self._display_stop.flush()
-            except _DISPLAY_ERRORS:
-                return  # the display is gone, and the thread with it
+        # `XKeyboard.stop` ends the recording over a connection of its own. Not over this thread's:
+        # the one that records hears nothing else, and python-xlib's are not safe between threads.
+        return
+
+    def context(self) -> int | None:
+        """Return what X calls the recording, None before it exists."""
+        return getattr(self, "_context", None)
 
     def connections(self) -> list[Display]:
         """Return the connections of the thread, to be cut when the display does not answer."""
