@@ -1,7 +1,8 @@
 """Train a policy on a recorded dataset; writes checkpoints that LeRobot's loader opens.
 
-Reads a LeRobotDataset v3.0 folder (what `so101 record` writes). Ctrl-C writes a checkpoint and ends; --resume goes on from
-the last one. On two CPU cores the default of 4000 steps takes about five minutes.
+Reads a LeRobotDataset v3.0 folder (what `so101 record` writes). Ctrl-C writes a checkpoint and
+ends; --resume goes on from the last one. On two CPU cores the default of 4000 steps takes about
+five minutes.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,9 +106,9 @@ def train_with_progress(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> "TrainResult":
-    """Train under progress bars: first the images, then the steps with loss, speed and time left."""
+    """Train under progress bars: images first, then steps with loss, speed and time left."""
     with console.status("loading torch and LeRobot"):
-        from train.trainer import TrainListeners, train  # noqa: PLC0415 - takes seconds; --help must not
+        from train.trainer import TrainListeners, train  # takes seconds; --help must not
 
     with _bars(console) as bars:
         return train(

@@ -1,8 +1,8 @@
 """Every image of a dataset, decoded once and made small, in memory-mapped files.
 
-Reading a video frame by random access costs about ten times what the small network spends on it, so each MP4 is decoded
-once from front to back. The cache is keyed by the dataset's content: a dataset that changed gets a new one, and one that
-was never finished is never used.
+Reading a video frame by random access costs about ten times what the small network spends on it, so
+each MP4 is decoded once from front to back. The cache is keyed by the dataset's content: a dataset
+that changed gets a new one, and one that was never finished is never used.
 """
 
 import io
@@ -69,7 +69,7 @@ def _build(dataset: Dataset, folder: Path, size_px: int, progress: CacheProgress
                     done += count
                     if progress is not None:
                         progress(done, total)
-                images.flush()
+                del images  # unmapped: its pages are the file's
             (partial / "complete.json").write_text(
                 json.dumps({"dataset_sha256": dataset.sha256, "rows": rows})
             )
@@ -78,11 +78,12 @@ def _build(dataset: Dataset, folder: Path, size_px: int, progress: CacheProgress
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Map a new array file whose blocks exist: a full disk behind a mapping kills the process instead of raising."""
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def _reserve(path: Path, shape: tuple[int, ...]) -> ByteArray:
+    """Map a new array file with all its blocks: a full disk behind a mapping kills a process."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]  # numpy has no types here
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    images: ByteArray = np.load(path, mmap_mode="r+")
     return images
 
 
@@ -126,7 +127,7 @@ def _decode(path: Path, row_of_frame: dict[int, int], fps: int, images: ByteArra
                 if row is None:
                     continue
                 rows.append(row)
-                frames.append(frame.to_ndarray(format="rgb24"))
+                frames.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
                 if len(rows) == BATCH:
                     flush()
                 if not missing:

@@ -1,9 +1,10 @@
 """Checkpoints in LeRobot's layout, each either complete or not there.
 
-checkpoints/002000/pretrained_model/  config.json, model.safetensors (averaged weights), train_config.json,
+checkpoints/002000/pretrained_model/  config.json, model.safetensors (averaged weights),
+train_config.json,
                                       both processors, so101.json, so101_training.json
-checkpoints/002000/training_state/    optimiser, schedule, step, random state; raw and averaged weights to resume from
-checkpoints/last -> 002000
+checkpoints/002000/training_state/    optimiser, schedule, step, random state; raw and averaged
+weights to resume from checkpoints/last -> 002000
 """
 
 import contextlib
@@ -67,7 +68,7 @@ class CheckpointWriter:
         self._processors: tuple[PolicyProcessorPipeline, PolicyProcessorPipeline] = processors
 
     def write(self, step: int, learner: Learner) -> Path:
-        """Write the checkpoint of `step` and let `last` point to it; returns its pretrained_model folder.
+        """Write a checkpoint and let `last` point to it; returns its pretrained_model folder.
 
         Raises:
             StorageFull: no room; earlier checkpoints are untouched and no partial one is left.
@@ -142,7 +143,7 @@ class CheckpointWriter:
 
 
 def sidecar(dataset: Dataset) -> dict[str, Any]:
-    """Return what a deployment needs beside LeRobot's files: time step, joint names, calibration of the recorded arm."""
+    """Return what a deployment needs beside LeRobot's files: time step, joints, calibration."""
     names = dataset.meta.features[ACTION].get("names")
     return {
         "schema": SCHEMA,
@@ -156,7 +157,7 @@ def sidecar(dataset: Dataset) -> dict[str, Any]:
 
 
 def _follower_calibration(root: Path) -> str:
-    """Return the hash of the follower's calibration if all episodes were recorded with one, else ""."""
+    """Return the hash of the follower's calibration if all episodes share one, else ""."""
     found: set[str] = set()
     for path in sorted((root / "so101" / "episodes").glob("episode_*.json")):
         try:
@@ -175,7 +176,7 @@ def last_checkpoint(output_dir: Path) -> Path:
     last = output_dir / "checkpoints" / LAST
     if not (last / "training_state" / RAW_WEIGHTS).is_file():
         raise ConfigError(
-            f"nothing to resume in {output_dir}: there is no finished checkpoint; start without --resume"
+            f"nothing to resume in {output_dir}: no finished checkpoint; start without --resume"
         )
     return last.resolve()
 

@@ -1,7 +1,8 @@
-"""A LeRobotDataset v3.0 on disk as plain arrays: joints, goals, where episodes begin and end, and where the images lie.
+"""A LeRobotDataset v3.0 on disk as arrays: joints, goals, episodes, and where the images lie.
 
-LeRobot's own metadata class does the reading; what is added here is that a missing or damaged dataset ends in one clear
-sentence instead of an attempt to download it, and one content hash for the cache and the checkpoint.
+LeRobot's own metadata class does the reading; what is added here is that a missing or damaged
+dataset ends in one clear sentence instead of an attempt to download it, and one content hash for
+the cache and the checkpoint.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ IndexArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Episode:
-    """Rows [start, stop) of the dataset, and for each camera the video file and the time at which it begins there."""
+    """Rows [start, stop) of the dataset, and for each camera its video file and begin in it."""
 
     start: int
     stop: int
@@ -38,7 +39,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: N rows of joints and goals, its episodes in order and its cameras (feature names, sorted)."""
+    """One dataset: N rows of joints and goals, its episodes, its cameras (sorted feature names)."""
 
     root: Path
     meta: LeRobotDatasetMetadata
@@ -58,7 +59,7 @@ def open_dataset(root: Path) -> Dataset:
     """Read everything but the images.
 
     Raises:
-        ConfigError: there is no dataset at `root`, it is damaged, or it is of another format; says what to do.
+        ConfigError: no dataset at `root`, damaged, or of another format; says what to do.
     """
     _refuse_unreadable(root)
     try:
@@ -76,7 +77,7 @@ def open_dataset(root: Path) -> Dataset:
     state, action, counted = rows
     if counted != [episode.stop - episode.start for episode in episodes]:
         raise ConfigError(
-            f"the dataset {root} is damaged: its rows do not match the episode lengths in meta/episodes; "
+            f"the dataset {root} is damaged: its rows do not match the lengths in meta/episodes; "
             "export it again from its journals with so101 export"
         )
     if not (np.isfinite(state).all() and np.isfinite(action).all()):
@@ -146,7 +147,7 @@ def data_files(meta: LeRobotDatasetMetadata, root: Path) -> list[Path]:
 
 
 def _rows(meta: LeRobotDatasetMetadata, root: Path) -> tuple[FloatArray, FloatArray, list[int]]:
-    """Return all states, all actions, and the number of rows of each episode as found in the files."""
+    """Return all states, all actions, and each episode's number of rows as found in the files."""
     files = data_files(meta, root)
     table = pa.concat_tables(
         pq.read_table(path, columns=[STATE, ACTION, "episode_index"]) for path in files

@@ -1,4 +1,4 @@
-"""The training curve: one JSON object a line, readable while it grows and continued by a resumed run."""
+"""The training curve: one JSON object a line, readable while it grows, continued when resumed."""
 
 import dataclasses
 import json

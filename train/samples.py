@@ -1,6 +1,7 @@
 """Which rows make which batch, and the chunks of goals that follow them.
 
-A batch depends on the seed and the step alone, so that a resumed run sees exactly what an uninterrupted one would have.
+A batch depends on the seed and the step alone, so that a resumed run sees exactly what an
+uninterrupted one would have.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class BatchOrder:
         self._order: IndexArray = rows
 
     def rows(self, step: int) -> IndexArray:
-        """Return the rows of one step (counted from 0); the last, incomplete batch of an epoch is left out."""
+        """Return the rows of one step, from 0; an epoch's last, incomplete batch is left out."""
         epoch, batch = divmod(step, len(self._rows) // self._batch_size)
         if epoch != self._epoch:
             self._epoch = epoch
@@ -43,7 +44,7 @@ class Samples:
         standard: dict[str, NDArray[np.float32]],
         chunk_size: int,
     ) -> None:
-        """Keep everything in memory but the images; `standard` holds the standardised rows of state and action."""
+        """Keep all but the images in memory; `standard`: standardised rows of state and action."""
         self._images = images
         self._state = torch.tensor(standard[STATE])
         self._action = torch.tensor(standard[ACTION])
@@ -51,7 +52,7 @@ class Samples:
         self._stop = rows_until_stop(dataset.episodes)
 
     def batch(self, rows: IndexArray, device: torch.device) -> dict[str, Tensor]:
-        """Return LeRobot's batch for these rows; past its end an episode's last goal is repeated and marked."""
+        """Return LeRobot's batch of these rows; past an episode's end its last goal is repeated."""
         ahead = rows[:, None] + self._ahead
         last = self._stop[rows][:, None] - 1
         batch = {

@@ -14,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StorageGuard:
-    """Context in which a full disk becomes StorageFull and an unwritable folder ConfigError, both naming `what`."""
+    """Context in which a full disk becomes StorageFull, an unwritable folder ConfigError."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class StorageGuard:
         free = shutil.disk_usage(_existing(self._folder)).free
         if free < size_bytes + RESERVE_BYTES:
             raise StorageFull(
-                f"{self._what} needs {size_bytes / 1e6:.0f} MB and only {free / 1e6:.0f} MB are free; "
+                f"{self._what} needs {size_bytes / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
                 "free some disk or choose another folder, then run the command again"
             )
 
@@ -59,7 +59,7 @@ class StorageGuard:
 
 
 def _is_full(error: BaseException) -> bool:
-    """Tell whether a disk is full; safetensors reports it in a message of its own, without an errno."""
+    """Tell whether a disk is full; safetensors says so in a message, without an errno."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return type(error).__name__ == "SafetensorError" and "No space left" in str(error)
@@ -73,7 +73,7 @@ def _existing(folder: Path) -> Path:
 
 
 def replace_folder(partial: Path, final: Path) -> None:
-    """Make everything in `partial` durable, then give it its final name; a folder of that name is replaced."""
+    """Make all of `partial` durable, then rename it; a folder of the final name is replaced."""
     partial.chmod(0o755)  # mkdtemp's 0700 is for secrets
     for path in sorted(partial.rglob("*"), reverse=True):
         _sync(path)

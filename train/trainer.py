@@ -1,7 +1,7 @@
-"""The training loop: batches from the image cache, AdamW on a cosine, averaged weights, checkpoints, a curve.
+"""The training loop: cached images, AdamW on a cosine, averaged weights, checkpoints, a curve.
 
-Every random number of a step comes from (seed, step): with the same number of threads two runs are identical, and a
-resumed run is identical to one that was never stopped.
+Every random number of a step comes from (seed, step): with the same number of threads two runs are
+identical, and a resumed run is identical to one that was never stopped.
 """
 
 import os
@@ -72,7 +72,7 @@ def train(
     """Train a policy and write its checkpoints under `output_dir`.
 
     Raises:
-        ConfigError: no or a damaged dataset, too few frames, an output folder in use, nothing to resume.
+        ConfigError: no or damaged dataset, too few frames, output in use, nothing to resume.
         StorageFull: no room; finished checkpoints are kept.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -107,7 +107,8 @@ def _resumed_recipe(checkpoint: Path, recipe: Recipe, dataset: Dataset) -> Recip
     saved, dataset_sha256 = saved_recipe(checkpoint)
     if dataset_sha256 != dataset.sha256:
         raise ConfigError(
-            f"cannot resume: {dataset.root} is not the dataset of {checkpoint} (its content differs); start a new run"
+            f"cannot resume: {dataset.root} is not the dataset of {checkpoint} "
+            "(its content differs); start a new run"
         )
     return replace(saved, device=recipe.device, threads=recipe.threads)
 
@@ -124,13 +125,14 @@ def _refuse_too_small(dataset: Dataset, recipe: Recipe) -> None:
         )
     if not 0 <= recipe.validation_episodes < len(dataset.episodes):
         raise ConfigError(
-            f"cannot hold out {recipe.validation_episodes} of {len(dataset.episodes)} episodes; leave one to train on"
+            f"cannot hold out {recipe.validation_episodes} of {len(dataset.episodes)} episodes; "
+            "leave one to train on"
         )
     chunk = round(recipe.chunk_s * dataset.fps)
     if len(dataset.state) < max(2 * chunk, 2):
         raise ConfigError(
-            f"the dataset {dataset.root} has {len(dataset.state)} frames, fewer than two chunks of {chunk}; "
-            "record more episodes"
+            f"the dataset {dataset.root} has {len(dataset.state)} frames, "
+            f"fewer than two chunks of {chunk}; record more episodes"
         )
 
 
@@ -196,7 +198,7 @@ class _Run:
                 if due or step % recipe.log_every == 0:
                     progress = meter.read(
                         step,
-                        self._learner.scheduler.get_last_lr()[0],
+                        float(self._learner.scheduler.get_last_lr()[0]),
                         self._validate() if due and len(self._validation) else None,
                     )
                     log.write(progress)
@@ -217,7 +219,7 @@ class _Run:
         policy.train()
         policy.seed(_step_seed(self._recipe.seed, step))
         loss, _ = policy.forward(self._samples.batch(self._order.rows(step), self._device))
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), policy.config.grad_clip_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -226,13 +228,14 @@ class _Run:
         value = loss.item()
         if not np.isfinite(value):
             raise ConfigError(
-                f"the loss is no longer a number at step {step}; the dataset probably holds extreme joint values"
+                f"the loss is no longer a number at step {step}; "
+                "the dataset probably holds extreme joint values"
             )
         return value, norm.item()
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Return the loss of the averaged weights on held-out rows, without augmentation, from fixed noise."""
+        """Return the averaged weights' loss on held-out rows, unaugmented, from fixed noise."""
         policy = self._learner.policy
         stride = max(1, len(self._validation) // VALIDATION_ROWS)
         rows: IndexArray = self._validation[::stride]

@@ -1,4 +1,7 @@
-"""Averaged weights: a slow copy of the parameters, steadier than the last step's, which is what a checkpoint holds."""
+"""Averaged weights: a slow copy of the parameters, steadier than the last step's.
+
+A checkpoint holds these.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ class WeightAverage:
     """
 
     def __init__(self, module: nn.Module, rate: float) -> None:
-        self._parameters = list(module.parameters())
+        self._parameters: list[Tensor] = list(module.parameters())
         self._names = [name for name, _ in module.named_parameters()]
         self._average = [parameter.detach().clone() for parameter in self._parameters]
         self._rate = rate
@@ -22,10 +25,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Follow the parameters by one step; faster at the start, so that the initial weights are soon forgotten."""
+        """Follow the parameters by one step; faster at first, to forget the initial weights."""
         self._steps += 1
         rate = max(self._rate, 9.0 / (9.0 + self._steps))
-        torch._foreach_lerp_(self._average, self._parameters, rate)  # noqa: SLF001  # 20x fewer calls than a loop
+        torch._foreach_lerp_(self._average, self._parameters, rate)  # 20x fewer calls than a loop
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Settings of the `so101_flow` policy, as LeRobot stores them in a checkpoint's config.json.
 
-The figures are the recipe of the feasibility study (docs/provenance.md): two 64x64 cameras and six joints, chunks of
-0.8 s of which half is executed, 1.1 million parameters.
+The figures are the recipe of the feasibility study (docs/provenance.md): two 64x64 cameras and six
+joints, chunks of 0.8 s of which half is executed, 1.1 million parameters.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ HEADS = ("flow", "mse")
 @PreTrainedConfig.register_subclass("so101_flow")
 @dataclass
 class So101FlowConfig(PreTrainedConfig):
-    """Everything needed to build the network again; lengths in dataset frames, pixels and network units."""
+    """Everything needed to build the network again; lengths in dataset frames or pixels."""
 
-    # Action chunk, in frames of the dataset: 24 frames are 0.8 s at 30 fps; half of it is executed before the next one.
+    # Action chunk, in frames of the dataset: 24 frames are 0.8 s at 30 fps; half of it is executed
+    # before the next one.
     chunk_size: int = 24
     n_action_steps: int = 12
 
@@ -36,8 +37,8 @@ class So101FlowConfig(PreTrainedConfig):
     head_sizes: tuple[int, ...] = (768, 384, 384)
     time_embedding: int = 32
 
-    # A joint that hardly moves in the data must not be blown up to unit variance: 1.15 degrees are 0.02 rad, and the
-    # gripper's 1.0 % is the same angle on its travel of 110 degrees.
+    # A joint that hardly moves in the data must not be blown up to unit variance: 1.15 degrees are
+    # 0.02 rad, and the gripper's 1.0 % is the same angle on its travel of 110 degrees.
     std_floor_deg: float = 1.15
     std_floor_gripper_pct: float = 1.0
 
@@ -57,7 +58,8 @@ class So101FlowConfig(PreTrainedConfig):
     grad_clip_norm: float = 1.0
     warmup_steps: int = 200
 
-    # Images are scaled inside the network; joints and goals by LeRobot's processors, whose numbers travel with them.
+    # Images are scaled inside the network; joints and goals by LeRobot's processors, whose numbers
+    # travel with them.
     normalization_mapping: dict[str, NormalizationMode] = field(
         default_factory=lambda: {
             "VISUAL": NormalizationMode.IDENTITY,
@@ -73,11 +75,12 @@ class So101FlowConfig(PreTrainedConfig):
         super().__post_init__()
         if self.n_obs_steps != 1:
             raise ValueError(
-                f"so101_flow looks at one observation, n_obs_steps must be 1, not {self.n_obs_steps}"
+                f"so101_flow takes one observation: n_obs_steps must be 1, not {self.n_obs_steps}"
             )
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise ValueError(
-                f"n_action_steps must lie in 1..chunk_size ({self.chunk_size}), got {self.n_action_steps}"
+                f"n_action_steps must lie in 1..{self.chunk_size} (chunk_size), "
+                f"got {self.n_action_steps}"
             )
         if self.head not in HEADS:
             raise ValueError(f"head must be one of {', '.join(HEADS)}, got {self.head!r}")
@@ -88,7 +91,7 @@ class So101FlowConfig(PreTrainedConfig):
 
     @property
     def camera_keys(self) -> list[str]:
-        """Image inputs in the fixed (sorted) order in which their features are concatenated; may be empty."""
+        """Image inputs in the order in which their features are concatenated; may be empty."""
         return sorted(self.image_features)
 
     @property
@@ -108,7 +111,7 @@ class So101FlowConfig(PreTrainedConfig):
         return int(feature.shape[0])
 
     def validate_features(self) -> None:
-        """Raise ValueError unless the inputs are joints and RGB images, and the output one action vector."""
+        """Raise ValueError unless joints and RGB images come in and one action vector goes out."""
         if len(self.robot_state_shape) != 1:
             raise ValueError(
                 f"observation.state must be a vector, got shape {self.robot_state_shape}"

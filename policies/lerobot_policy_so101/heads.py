@@ -1,9 +1,9 @@
 """What the policy does with what it sees: two heads of the same size over the same context.
 
-`FlowHead` learns the distribution of action chunks by flow matching with x-prediction: along the straight path
-x_t = (1 - t) z + t A from noise z to the clean chunk A it is asked for A itself. Sampling follows that path in a few
-Euler steps. With a single step it would return the conditional mean, which is what `RegressionHead` learns directly:
-the mean of passing left and passing right.
+`FlowHead` learns the distribution of action chunks by flow matching with x-prediction: along the
+straight path x_t = (1 - t) z + t A from noise z to the clean chunk A it is asked for A itself.
+Sampling follows that path in a few Euler steps. With a single step it would return the conditional
+mean, which is what `RegressionHead` learns directly: the mean of passing left and passing right.
 """
 
 import math
@@ -40,7 +40,8 @@ class FlowHead(nn.Module):
         self.noise_draws = config.noise_draws
         self.integration_steps = config.integration_steps
         chunk = config.chunk_size * config.action_size
-        # The first layer in two parts: the context's part is computed once for all noise draws and Euler steps.
+        # The first layer in two parts: the context's part is computed once for all noise draws and
+        # Euler steps.
         self.embed_time = TimeEmbedding(config.time_embedding)
         self.from_context = nn.Linear(config.context_sizes[-1], config.head_sizes[0])
         self.from_noisy = nn.Linear(config.time_embedding + chunk, config.head_sizes[0], bias=False)
@@ -52,7 +53,7 @@ class FlowHead(nn.Module):
         return self.rest(nn.functional.silu(hidden))
 
     def errors(self, context: Tensor, actions: Tensor, generator: Generator | None) -> Tensor:
-        """Return the squared error of the guessed clean chunks, mean over the noise draws: (B, chunk, joints)."""
+        """Return squared errors of the clean chunks, mean over noise draws: (B, chunk, joints)."""
         count, draws = len(actions), self.noise_draws
         target = actions.flatten(1).repeat(draws, 1)
         noise = torch.randn(target.shape, generator=generator).to(target.device)
@@ -62,7 +63,7 @@ class FlowHead(nn.Module):
         return (guess - target).square().view(draws, count, *self.chunk_shape).mean(dim=0)
 
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Carry noise (B, chunk, joints) to a chunk of the same shape in `integration_steps` Euler steps."""
+        """Carry noise (B, chunk, joints) to a chunk of that shape, in Euler steps."""
         context_part = self.from_context(context)
         chunk = noise.flatten(1)
         for step in range(self.integration_steps):

@@ -1,7 +1,8 @@
-"""From camera images of any size to the small ones the network sees, and their random changes during training.
+"""From camera images of any size to the small ones the network sees; random changes of these.
 
-`shrink_images` is the only way to make a small image: the trainer's cache and the policy at run time both call it, so
-that they see the same pixels. It therefore ends in whole numbers, whatever the type that came in.
+`shrink_images` is the only way to make a small image: the trainer's cache and the policy at run
+time both call it, so that they see the same pixels. It therefore ends in whole numbers, whatever
+the type that came in.
 """
 
 import torch
@@ -22,14 +23,15 @@ def shrink_images(images: Tensor, size_px: int) -> Tensor:
     if images.dtype != torch.uint8:
         images = (images * 255.0).round_().clamp_(0.0, 255.0)  # back to the camera's whole numbers
     if images.shape[-2:] != (size_px, size_px):
-        # Contiguous, because torch sums in another order for other layouts, and ties would round differently.
+        # Contiguous, because torch sums in another order for other layouts, and ties would round
+        # differently.
         small = nn_functional.adaptive_avg_pool2d(images.float().contiguous(), size_px)
         images = small.add_(0.5).clamp_(0.0, 255.0)
     return images.to(torch.uint8)
 
 
 def shift_images(images: Tensor, max_shift_px: int, generator: Generator | None) -> Tensor:
-    """Move each image by up to `max_shift_px` in both directions, repeating its border; (B, 3, H, W) of any type."""
+    """Move each image (B, 3, H, W) by up to `max_shift_px` both ways, repeating its border."""
     if max_shift_px == 0:
         return images
     count, _, height, width = images.shape
@@ -46,7 +48,7 @@ def shift_images(images: Tensor, max_shift_px: int, generator: Generator | None)
 def jitter_images(
     images: Tensor, *, brightness: float, contrast: float, generator: Generator | None
 ) -> Tensor:
-    """Scale and offset each image, float around zero (B, 3, H, W): contrast 1 ± `contrast`, offset ± `brightness`."""
+    """Scale each image, float around zero (B, 3, H, W), by 1 ± contrast, and add ± brightness."""
     draws = (
         torch.rand((2, images.shape[0], 1, 1, 1), generator=generator).to(images.device) * 2.0 - 1.0
     )

@@ -1,7 +1,8 @@
 """The `so101_flow` policy: small images and joints in, a chunk of joint goals out.
 
-Written so that LeRobot's trainer gives the same recipe as this project's own: the random changes of images and joints
-happen in `forward`, and the averaged weights are kept by `update`, which LeRobot calls after each step.
+Written so that LeRobot's trainer gives the same recipe as this project's own: the random changes of
+images and joints happen in `forward`, and the averaged weights are kept by `update`, which LeRobot
+calls after each step.
 """
 
 from collections import deque
@@ -29,8 +30,9 @@ class So101FlowPolicy(PreTrainedPolicy):
     config_class = So101FlowConfig
     name = "so101_flow"
 
-    def __init__(self, config: So101FlowConfig, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        # LeRobot passes dataset_stats and dataset_meta; the processors need those, the network does not.
+    def __init__(self, config: So101FlowConfig, *args: Any, **kwargs: Any) -> None:
+        # LeRobot passes dataset_stats and dataset_meta; the processors need those, the network does
+        # not.
         super().__init__(config)
         config.validate_features()
         self.config: So101FlowConfig = config
@@ -41,7 +43,7 @@ class So101FlowPolicy(PreTrainedPolicy):
         self._queue: deque[Tensor] = deque()
 
     def seed(self, seed: int) -> None:
-        """Draw everything random (sampling and training alike) from a generator of its own, started from `seed`."""
+        """Draw all that is random, in sampling and training, from an own generator."""
         if self._generator is None:
             self._generator = Generator()
         self._generator.manual_seed(seed)
@@ -50,7 +52,7 @@ class So101FlowPolicy(PreTrainedPolicy):
         """Forget the chunk under way; call at the start of an episode."""
         self._queue.clear()
 
-    def get_optim_params(self) -> dict:
+    def get_optim_params(self) -> Any:
         """Return all parameters: one group."""
         return self.parameters()
 
@@ -71,7 +73,7 @@ class So101FlowPolicy(PreTrainedPolicy):
         """Return the loss of a batch of standardised chunks.
 
         Args:
-            batch: `action` (B, chunk, joints) and optionally `action_is_pad` (B, chunk), with the observations.
+            batch: observations, `action` (B, chunk, joints), perhaps `action_is_pad` (B, chunk).
             reduction: "mean", or "none" for one loss a sample.
         """
         actions = batch[ACTION]
@@ -87,7 +89,7 @@ class So101FlowPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Tensor], **kwargs: Tensor) -> Tensor:
-        """Sample standardised chunks, (B, chunk, joints); `noise` of that shape replaces the drawn one."""
+        """Sample standardised chunks (B, chunk, joints), from `noise` of that shape if given."""
         self.eval()
         context = self._encode(batch)
         noise = kwargs.get("noise")
@@ -98,7 +100,7 @@ class So101FlowPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def select_action(self, batch: dict[str, Tensor], **kwargs: Tensor) -> Tensor:
-        """Return the next standardised action, (B, joints); a new chunk is made when the executed part is used up."""
+        """Return the next standardised action (B, joints); predicts when none is left."""
         if not self._queue:
             chunk = self.predict_action_chunk(batch, **kwargs)
             self._queue.extend(chunk[:, : self.config.n_action_steps].unbind(dim=1))

@@ -1,8 +1,10 @@
-"""What the policy sees: a small convolutional encoder a camera, and the context made of all of them and the joints.
+"""What the policy sees: a small encoder a camera, and the context of all of them and the joints.
 
-Each camera ends in a spatial softmax (Levine et al. 2016): the mean position of each feature map, so that "where is the
-block" survives in two numbers a map while the network stays small.
+Each camera ends in a spatial softmax (Levine et al. 2016): the mean position of each feature map,
+so that "where is the block" survives in two numbers a map while the network stays small.
 """
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +44,9 @@ class CameraEncoder(nn.Sequential):
 
 
 def mlp(sizes: list[int], *, ends_linear: bool) -> nn.Sequential:
-    """Return linear layers of these widths with SiLU between them, and after the last unless `ends_linear`."""
+    """Return linear layers of these widths with SiLU between, and last unless `ends_linear`."""
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for width_in, width_out in itertools.pairwise(sizes):
         layers += [nn.Linear(width_in, width_out), nn.SiLU()]
     return nn.Sequential(*(layers[:-1] if ends_linear else layers))
 
@@ -59,6 +61,6 @@ class ContextEncoder(nn.Module):
         self.mix = mlp([features, *config.context_sizes], ends_linear=False)
 
     def forward(self, state: Tensor, images: list[Tensor]) -> Tensor:
-        """Encode standardised joints (B, state_size) and one image batch a camera, in the order of `camera_keys`."""
+        """Encode standardised joints (B, state_size) and images in the order of `camera_keys`."""
         seen = [encoder(image) for encoder, image in zip(self.cameras, images, strict=True)]
         return self.mix(torch.cat([*seen, state], dim=1))

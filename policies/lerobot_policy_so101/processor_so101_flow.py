@@ -1,7 +1,8 @@
-"""Scaling of joints and goals for `so101_flow`, by LeRobot's processors; its numbers are saved beside the checkpoint.
+"""Scaling of joints and goals for `so101_flow` by LeRobot's processors, saved with a checkpoint.
 
-The standard deviations have a floor: a joint that hardly moves in the demonstrations (wrist roll in a plain pick) would
-otherwise be scaled so far up that a tenth of a degree looks like a large change.
+The standard deviations have a floor: a joint that hardly moves in the demonstrations (wrist roll in
+a plain pick) would otherwise be scaled so far up that a tenth of a degree looks like a large
+change.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ Stats = dict[str, dict[str, Any]]
 
 
 def floor_stats(stats: Stats, config: So101FlowConfig) -> Stats:
-    """Return a copy of a dataset's statistics whose joint standard deviations do not lie below the floors."""
+    """Return a dataset's statistics with joint standard deviations not below the floors."""
     floored = dict(stats)
     for key in (OBS_STATE, ACTION):
         if key in stats:
@@ -33,6 +34,6 @@ def floor_stats(stats: Stats, config: So101FlowConfig) -> Stats:
 def make_so101_flow_pre_post_processors(
     config: So101FlowConfig, dataset_stats: Stats | None = None
 ) -> tuple[PolicyProcessorPipeline, PolicyProcessorPipeline]:
-    """Return LeRobot's default pipelines over floored statistics; the name and signature are LeRobot's convention."""
+    """Return LeRobot's default pipelines over floored statistics; LeRobot finds this by name."""
     stats = floor_stats(dataset_stats, config) if dataset_stats is not None else None
     return make_default_pre_post_processors(config, stats)

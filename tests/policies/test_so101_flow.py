@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from lerobot_policy_so101.processor_so101_flow import floor_stats
 CHUNK = 6
 
 
-def make_config(cameras: tuple[str, ...] = ("wrist", "front"), **options) -> So101FlowConfig:
+def make_config(cameras: tuple[str, ...] = ("wrist", "front"), **options: Any) -> So101FlowConfig:
     images = {
         f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 48, 80))
         for name in cameras
@@ -58,7 +61,7 @@ def test_any_number_of_cameras_and_both_heads_learn_and_act(
 
     policy.train()
     loss, info = policy.forward(batch)
-    loss.backward()
+    torch.autograd.backward(loss)
 
     assert info["squared_error"] == pytest.approx(loss.item())
     assert all(parameter.grad is not None for parameter in policy.parameters())
@@ -66,7 +69,9 @@ def test_any_number_of_cameras_and_both_heads_learn_and_act(
 
 
 def test_the_order_in_which_cameras_are_declared_does_not_matter() -> None:
-    assert make_config(("wrist", "front")).camera_keys == make_config(("front", "wrist")).camera_keys
+    assert (
+        make_config(("wrist", "front")).camera_keys == make_config(("front", "wrist")).camera_keys
+    )
 
 
 def test_one_loss_a_sample_has_the_batch_loss_as_its_mean() -> None:
@@ -233,10 +238,10 @@ def test_joints_that_hardly_move_are_not_blown_up() -> None:
     assert floor_stats(stats, config)["action"]["max"] is stats["action"]["max"]
 
 
-def test_the_averaged_weights_are_saved_and_the_raw_ones_kept(tmp_path) -> None:
+def test_the_averaged_weights_are_saved_and_the_raw_ones_kept(tmp_path: Path) -> None:
     config = make_config(())
     policy = So101FlowPolicy(config)
-    weight = policy.context.mix[0].weight
+    weight = policy.context.mix.get_parameter("0.weight")
     policy.update()
     with torch.no_grad():
         weight.add_(1.0)
@@ -248,7 +253,7 @@ def test_the_averaged_weights_are_saved_and_the_raw_ones_kept(tmp_path) -> None:
 
     torch.testing.assert_close(weight, raw, rtol=0, atol=0)
     expected = raw - 1.0 + 9.0 / 11.0  # second step of the warm-up of the averaging rate
-    torch.testing.assert_close(loaded.context.mix[0].weight, expected)
+    torch.testing.assert_close(loaded.context.mix.get_parameter("0.weight"), expected)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +267,7 @@ def test_the_averaged_weights_are_saved_and_the_raw_ones_kept(tmp_path) -> None:
         ({"conv_strides": (2, 2)}, "equally long"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(options: dict, sentence: str) -> None:
+def test_settings_that_cannot_work_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         So101FlowConfig(**{"device": "cpu", "chunk_size": CHUNK, "n_action_steps": 3, **options})
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from lerobot.configs.video import RGBEncoderConfig
 from lerobot.datasets import LeRobotDataset
+from numpy.typing import NDArray
 
 JOINT_NAMES = [
     f"{joint}.pos"
@@ -33,7 +34,7 @@ def write_dataset(
     lengths: tuple[int, ...] = LENGTHS,
     use_videos: bool = True,
 ) -> Path:
-    """Write episodes in which a bright square drifts right and the goals run ahead of the joints."""
+    """Write episodes in which a square drifts right and the goals run ahead of the joints."""
     vector = {"dtype": "float32", "shape": (6,), "names": JOINT_NAMES}
     features = {"observation.state": vector, "action": dict(vector)}
     for camera in cameras:
@@ -62,13 +63,13 @@ def write_dataset(
     return root
 
 
-def _row(episode: int, index: int) -> dict[str, np.ndarray]:
+def _row(episode: int, index: int) -> dict[str, NDArray[np.float32]]:
     action = np.array([index, 2 * index, -index, 10 * episode, 0, 50], dtype=np.float32)
     state = action - np.array([1, 2, -1, 0, 0, 0], dtype=np.float32)
     return {"observation.state": state, "action": action}
 
 
-def picture(episode: int, index: int, camera: int) -> np.ndarray:
+def picture(episode: int, index: int, camera: int) -> NDArray[np.uint8]:
     image = np.full((HEIGHT, WIDTH, 3), 40 + 60 * camera, dtype=np.uint8)
     image[16 + 16 * episode : 32 + 16 * episode, index : index + 16] = (230, 60, 20)
     return image

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ from lerobot.datasets import LeRobotDataset
 from lerobot_policy_so101.images import shrink_images
 
 from robot.errors import ConfigError
-from train import cache as cache_module
 from train.cache import KEPT_CACHES, cached_images
 from train.dataset import open_dataset
 
@@ -34,7 +34,7 @@ def test_a_second_training_does_not_decode_again(
 ) -> None:
     dataset = open_dataset(dataset_root)
     first = {key: array.copy() for key, array in cached_images(dataset, tmp_path, 64).items()}
-    monkeypatch.setattr(cache_module.av, "open", None)
+    monkeypatch.setattr("av.open", None)
 
     second = cached_images(dataset, tmp_path, 64)
 
@@ -51,7 +51,9 @@ def test_progress_counts_every_image(dataset_root: Path, tmp_path: Path) -> None
     assert seen == sorted(seen)
 
 
-def test_images_stored_in_the_rows_are_read_too(make_dataset, tmp_path: Path) -> None:
+def test_images_stored_in_the_rows_are_read_too(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
     root = make_dataset(use_videos=False, cameras=("front",), lengths=(4,))
     reader = LeRobotDataset("local/small", root=root)
 
@@ -62,7 +64,9 @@ def test_images_stored_in_the_rows_are_read_too(make_dataset, tmp_path: Path) ->
     )
 
 
-def test_a_dataset_without_cameras_has_no_images(make_dataset, tmp_path: Path) -> None:
+def test_a_dataset_without_cameras_has_no_images(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
     root = make_dataset(cameras=(), lengths=(4,))
 
     assert cached_images(open_dataset(root), tmp_path / "cache", 64) == {}
@@ -80,7 +84,9 @@ def test_a_missing_video_is_named_and_no_partial_cache_is_left(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_video_shorter_than_its_rows_is_refused(make_dataset, tmp_path: Path) -> None:
+def test_a_video_shorter_than_its_rows_is_refused(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
     long = make_dataset("long", cameras=("front",), lengths=(20,))
     short = make_dataset("short", cameras=("front",), lengths=(12,))
     shutil.copytree(short / "videos", long / "videos", dirs_exist_ok=True)
@@ -89,7 +95,7 @@ def test_a_video_shorter_than_its_rows_is_refused(make_dataset, tmp_path: Path) 
         cached_images(open_dataset(long), tmp_path / "cache", 64)
 
 
-def test_only_the_newest_caches_are_kept(make_dataset, tmp_path: Path) -> None:
+def test_only_the_newest_caches_are_kept(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     for number in range(KEPT_CACHES + 2):
         root = make_dataset(f"set{number}", cameras=("front",), lengths=(2 + number,))
         cached_images(open_dataset(root), tmp_path / "cache", 64)
@@ -101,4 +107,6 @@ def test_ties_round_the_same_from_bytes_and_from_floats() -> None:
     raw = torch.randint(0, 256, (4, 3, 240, 320), dtype=torch.uint8)
     as_lerobot = raw.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2).float() / 255.0
 
-    torch.testing.assert_close(shrink_images(raw, 64), shrink_images(as_lerobot, 64), rtol=0, atol=0)
+    torch.testing.assert_close(
+        shrink_images(raw, 64), shrink_images(as_lerobot, 64), rtol=0, atol=0
+    )

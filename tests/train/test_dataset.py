@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def _truncated_rows(root: Path) -> None:
     ],
 )
 def test_a_damaged_dataset_ends_in_one_sentence(
-    dataset_root: Path, tmp_path: Path, damage, sentence: str
+    dataset_root: Path, tmp_path: Path, damage: Callable[[Path], None], sentence: str
 ) -> None:
     root = shutil.copytree(dataset_root, tmp_path / "damaged")
     damage(root)

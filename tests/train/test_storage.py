@@ -11,10 +11,8 @@ def test_a_write_to_a_full_disk_says_so(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageFull, match=r"disk is full.*the log.*--resume"),
         StorageGuard(tmp_path, "the log"),
-        Path("/dev/full").open("w") as full,
     ):
-        full.write("x")
-        full.flush()
+        Path("/dev/full").write_text("x")
 
 
 def test_too_little_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -29,7 +27,10 @@ def test_too_little_room_is_refused_before_anything_is_written(tmp_path: Path) -
 def test_a_file_in_the_way_of_the_folder_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ConfigError, match="choose another folder"), StorageGuard(tmp_path, "the run"):
+    with (
+        pytest.raises(ConfigError, match="choose another folder"),
+        StorageGuard(tmp_path, "the run"),
+    ):
         (tmp_path / "file" / "run").mkdir()
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ TINY = Recipe(steps=4, batch_size=4, seed=1, checkpoint_every=2, log_every=1, th
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "CACHE_ROOT", tmp_path_factory.mktemp("cache"))
         yield
@@ -195,7 +196,7 @@ def test_resuming_a_finished_run_keeps_it(
 
 
 def test_resuming_with_another_dataset_is_refused(
-    run: TrainResult, make_dataset, tmp_path: Path
+    run: TrainResult, make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     out = shutil.copytree(output_of(run), tmp_path / "out", symlinks=True)
 
@@ -224,7 +225,7 @@ def test_an_output_in_use_is_not_overwritten(run: TrainResult, dataset_root: Pat
         train(dataset_root, output_of(run), TINY)
 
 
-def test_too_few_frames_are_refused(make_dataset, tmp_path: Path) -> None:
+def test_too_few_frames_are_refused(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 20 frames, fewer than two chunks of 24"):
         train(make_dataset(lengths=(20,)), tmp_path / "out", TINY)
 
@@ -245,7 +246,7 @@ def test_held_out_episodes_are_measured_with_each_checkpoint(
     assert [line.validation_loss is not None for line in curve] == [False, True, False, True]
 
 
-def test_joints_alone_can_be_learnt(make_dataset, tmp_path: Path) -> None:
+def test_joints_alone_can_be_learnt(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = make_dataset(cameras=(), lengths=(60, 60))
     recipe = Recipe(steps=60, batch_size=16, log_every=10, threads=1, head="mse")
 
