@@ -3,18 +3,23 @@
 The follower starts slowly until it agrees with the leader. Ctrl-C stops: torque goes off, is read back, and is shown.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from robot.arm import Follower
-from robot.errors import ConfigError
-from robot.loop import GoalSource, Tick, run_control_loop
+from robot.kinematics import ArmKinematics
+from robot.loop import GoalSource, Tick, TickListener, run_control_loop
+from scripts.jogging import JogConsole
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.stopping import stop_on_signals
+from teleop.jog import JogGoals
+from teleop.key_map import legend
+from teleop.key_state import KeyState
+from teleop.keys import open_keys
 from teleop.leader import LeaderGoals
 
 STATUS_EVERY_TICKS = 100
@@ -57,42 +62,45 @@ class StatusLine:
 def main(args: Args) -> int:
     """Teleoperate until stopped."""
     console = Console()
-    with stop_on_signals() as stop, open_rig(args.rig, with_cameras=False) as rig:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        # Before any port: without a display the command ends here, and no motor was powered.
+        keys = stack.enter_context(open_keys()) if args.keys else None
+        rig = stack.enter_context(open_rig(args.rig, with_cameras=False))
         if args.demonstrator:
-            if rig.control is None:
-                raise ConfigError("--demonstrator moves the twin's leader: leave it out on a real rig")
-            rig.control.reset(0)
-            rig.control.set_hand("leader", "demonstrator", 0)
-        end_s = rig.clock.now_s() + args.duration_s
-        with rig.open_follower() as follower:
-            try:
-                with open_source(rig, follower, use_keys=args.keys, console=console) as source:
-                    follower.torque_on()
-                    console.print("torque on: the follower moves slowly until it agrees. Ctrl-C stops.")
-                    run_control_loop(
-                        arm=follower,
-                        source=source,
-                        limiter=rig.new_limiter(follower),
-                        listeners=[StatusLine(console)],
-                        rate_hz=rig.profile.control_rate_hz,
-                        clock=rig.clock,
-                        should_stop=lambda: stop() or bool(args.duration_s and rig.clock.now_s() >= end_s),
-                    )
-            finally:
-                follower.release()
-                console.print(f"follower torque: {follower.torque_state}")
+            control = rig.require_control("--demonstrator")
+            control.reset(0)
+            control.set_hand("leader", "demonstrator", 0)
+        end_s = rig.clock.now_s() + args.duration_s if args.duration_s else float("inf")
+        follower = stack.enter_context(rig.open_follower())
+        source, listeners, is_stopping = open_source(rig, follower, keys, console)
+        try:
+            follower.torque_on()
+            console.print("torque on: the follower moves slowly until it agrees. Ctrl-C stops.")
+            run_control_loop(
+                arm=follower,
+                source=source,
+                limiter=rig.new_limiter(follower),
+                listeners=[*listeners, StatusLine(console)],
+                rate_hz=rig.profile.control_rate_hz,
+                clock=rig.clock,
+                should_stop=lambda: stop() or is_stopping() or rig.clock.now_s() >= end_s,
+            )
+        finally:
+            follower.release()
+            console.print(f"follower torque: {follower.torque_state}")
+        if keys is not None and keys.failure is not None:
+            raise keys.failure
     return 0
 
 
-@contextmanager
-def open_source(rig: Rig, follower: Follower, *, use_keys: bool, console: Console) -> Iterator[GoalSource]:
+def open_source(
+    rig: Rig, follower: Follower, keys: KeyState | None, console: Console
+) -> tuple[GoalSource, list[TickListener], Callable[[], bool]]:
     """Give the leader, or a keyboard jog that starts from where the follower stands."""
-    if not use_keys:
-        yield LeaderGoals(rig.open_leader())
-        return
-    from teleop.jog import JogGoals
-    from teleop.keys import open_keys
-
-    with open_keys() as keys:
-        console.print(keys.legend)
-        yield JogGoals(keys, rig.clock, follower.calibration)
+    if keys is None:
+        return LeaderGoals(rig.open_leader()), [], lambda: False
+    jog = JogGoals(keys, ArmKinematics(), follower.calibration.range_deg)
+    watch = JogConsole(keys, jog, console)
+    console.print(legend(), highlight=False)
+    return jog, [jog, watch], lambda: watch.is_stopping
