@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING
 import zmq
 
 from deploy.checkpoint import read_checkpoint
-from deploy.parent_death import die_with_parent
-from deploy.plans import Failed, Heartbeat, Observation, Plan, Ready, Reset, Stop, decode_to_policy, encode
+from robot.parent_death import die_with_parent
+from deploy.plans import (
+    Failed,
+    Heartbeat,
+    Observation,
+    Plan,
+    Ready,
+    Reset,
+    Stop,
+    decode_to_policy,
+    encode,
+)
 from robot.errors import ConfigError, So101Error
 
 if TYPE_CHECKING:
@@ -34,7 +44,13 @@ def main(arguments: list[str]) -> int:
     socket.setsockopt(zmq.LINGER, 1000)
     socket.connect(address)
     try:
-        serve(socket, Path(checkpoint), Path(dataset_root) if dataset_root else None, task, int(parent_pid))
+        serve(
+            socket,
+            Path(checkpoint),
+            Path(dataset_root) if dataset_root else None,
+            task,
+            int(parent_pid),
+        )
     except So101Error as error:
         socket.send(encode(Failed(str(error), isinstance(error, ConfigError))))
         return 2
@@ -45,7 +61,11 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(
-    socket: "zmq.Socket[bytes]", checkpoint: Path, dataset_root: Path | None, task: str, parent_pid: int
+    socket: "zmq.Socket[bytes]",
+    checkpoint: Path,
+    dataset_root: Path | None,
+    task: str,
+    parent_pid: int,
 ) -> None:
     """Answer until Stop comes or the parent is gone."""
     # Imported here, so that a parent that is gone, or a bad argument, costs no ten seconds of torch.
@@ -55,7 +75,9 @@ def serve(
     socket.send(encode(_warm_up(runner)))
     while os.getppid() == parent_pid:
         if not socket.poll(HEARTBEAT_MS):
-            with contextlib.suppress(zmq.Again):  # a parent that does not listen just now needs no beat
+            with contextlib.suppress(
+                zmq.Again
+            ):  # a parent that does not listen just now needs no beat
                 socket.send(encode(Heartbeat()), zmq.NOBLOCK)
             continue
         message = decode_to_policy(socket.recv())

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 from deploy.evaluate import TrialStart
-from deploy.parent_death import die_with_parent
+from robot.parent_death import die_with_parent
 from deploy.plan_goals import PlanStatistics
 from deploy.results import TrialOutcome
 from robot.errors import ConfigError, PolicyFailed, So101Error
@@ -83,7 +83,9 @@ def run_trials[StartT](
     try:
         for _ in range(max(1, min(workers, len(starts)))):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(open_trials, theirs, os.getpid()), daemon=True)
+            process = context.Process(
+                target=_work, args=(open_trials, theirs, os.getpid()), daemon=True
+            )
             process.start()
             theirs.close()
             running.append(_Worker(process, ours))

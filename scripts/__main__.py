@@ -28,7 +28,9 @@ COMMANDS = {
 def usage() -> str:
     """Return the list of commands."""
     lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
-    return "usage: so101 COMMAND [options]   (so101 COMMAND --help explains each)\n\n" + "\n".join(lines)
+    return "usage: so101 COMMAND [options]   (so101 COMMAND --help explains each)\n\n" + "\n".join(
+        lines
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -54,7 +56,10 @@ def main(arguments: list[str]) -> int:
         log = Path(os.environ.get("SO101_LOG", "outputs/last_error.log"))
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(traceback.format_exc())
-        print(f"so101 {name}: unexpected {type(error).__name__}: {error} (details in {log})", file=sys.stderr)
+        print(
+            f"so101 {name}: unexpected {type(error).__name__}: {error} (details in {log})",
+            file=sys.stderr,
+        )
         return 1
 
 

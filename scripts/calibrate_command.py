@@ -19,7 +19,12 @@ from rich.table import Table
 from calibration.sweep import SweepReading, solve, store_in_servos, sweep
 from robot.arm import TORQUE_OFF, check_servos, release_torque
 from robot.bus import ServoBus
-from robot.calibration_store import SIDECAR_SCHEMA, CalibrationSidecar, calibration_path, save_calibration
+from robot.calibration_store import (
+    SIDECAR_SCHEMA,
+    CalibrationSidecar,
+    calibration_path,
+    save_calibration,
+)
 from robot.errors import ServoTimeout
 from robot.joints import JOINTS
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig

@@ -105,7 +105,10 @@ def main(args: Args) -> int:
         rig = stack.enter_context(open_rig(args.rig))
         follower = stack.enter_context(rig.open_follower())
         for note in check_rig(
-            checkpoint, rig.profile, follower.calibration, is_other_calibration_accepted=args.accept_calibration
+            checkpoint,
+            rig.profile,
+            follower.calibration,
+            is_other_calibration_accepted=args.accept_calibration,
         ):
             console.print(f"note: {note}", highlight=False)
         with console.status("loading the policy") as status:
@@ -121,13 +124,17 @@ def main(args: Args) -> int:
             rate_hz=rig.profile.control_rate_hz,
         )
         try:
-            outcomes, timings = run_rollouts(Rollouts(args, rig, follower, goals, checkpoint, stop, console))
+            outcomes, timings = run_rollouts(
+                Rollouts(args, rig, follower, goals, checkpoint, stop, console)
+            )
         finally:
             follower.release()
             console.print(f"follower torque: {follower.torque_state}", highlight=False)
     _report(console, outcomes, timings, goals.statistics())
     if args.output is not None:
-        save_result(_result(args, checkpoint, rig, outcomes, timings, goals.statistics()), args.output)
+        save_result(
+            _result(args, checkpoint, rig, outcomes, timings, goals.statistics()), args.output
+        )
         console.print(f"written to {args.output}", highlight=False)
     return 0
 
@@ -147,9 +154,13 @@ def run_rollouts(rollouts: Rollouts) -> tuple[list[TrialOutcome], list[Timing]]:
             start = rollouts.rig.control.reset(seed) if rollouts.rig.control is not None else None
             operator.start = start
             if not args.yes:
-                _ask(f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter (Ctrl-C ends) ")
+                _ask(
+                    f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter (Ctrl-C ends) "
+                )
             timing = LoopTiming()
-            outcome = _roll_out(rollouts, seed, start, [timing, *([session] if session is not None else [])])
+            outcome = _roll_out(
+                rollouts, seed, start, [timing, *([session] if session is not None else [])]
+            )
             outcomes.append(outcome)
             timings.append(timing.timing())
             if session is not None and session.session.state is State.RECORDING:
@@ -199,7 +210,11 @@ def _roll_out(
         seen = watch is not None and watch.is_success
         outcome = outcome_of(rig.control, TrialStart(seed, start), duration_s)
         # The block falls with the arm when torque goes off: what was seen during the rollout counts.
-        return outcome if not seen else TrialOutcome(outcome.seed, outcome.start, "success", outcome.duration_s)
+        return (
+            outcome
+            if not seen
+            else TrialOutcome(outcome.seed, outcome.start, "success", outcome.duration_s)
+        )
     success = not args.yes and _ask("did it succeed? [y/N] ").strip().lower().startswith("y")
     said: Outcome = "success" if success else "failure"
     notes: dict[str, float | str] = {"judged_by": "nobody" if args.yes else "operator"}
@@ -213,7 +228,9 @@ def _recording(rollouts: Rollouts, operator: RolloutOperator) -> RecordingSessio
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make {folder}: {error.strerror}; name another --record") from error
+        raise ConfigError(
+            f"cannot make {folder}: {error.strerror}; name another --record"
+        ) from error
     return RecordingSession(
         rollouts.rig,
         SessionPlan(rollouts.args.episodes),
@@ -256,7 +273,8 @@ def _report(
     ):
         if figures is not None:
             console.print(
-                f"{name}: p50 {figures.p50:.1f}, p99 {figures.p99:.1f}, max {figures.max:.1f} {unit}", highlight=False
+                f"{name}: p50 {figures.p50:.1f}, p99 {figures.p99:.1f}, max {figures.max:.1f} {unit}",
+                highlight=False,
             )
     for timing in timings:
         if timing.lateness_ms is not None:
@@ -305,6 +323,8 @@ def _check(args: Args) -> None:
     if args.episodes < 1:
         raise ConfigError(f"--episodes {args.episodes}: run at least one")
     if args.duration_s < 0:
-        raise ConfigError(f"--duration-s {args.duration_s:g}: give seconds, or 0 to run until Ctrl-C")
+        raise ConfigError(
+            f"--duration-s {args.duration_s:g}: give seconds, or 0 to run until Ctrl-C"
+        )
     if not args.yes and not sys.stdin.isatty():
         raise ConfigError("there is no terminal to ask at: pass --yes to run unattended")

@@ -12,7 +12,14 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from deploy.checkpoint import read_checkpoint
 from deploy.evaluate import TrialStart, draw_starts
@@ -72,18 +79,25 @@ def main(args: Args) -> int:
     """Evaluate, print the result, write the files."""
     console = Console()
     _check(args)
-    check_cameras(read_checkpoint(args.checkpoint, dataset_root=args.dataset_root), load_rig(args.rig))
+    check_cameras(
+        read_checkpoint(args.checkpoint, dataset_root=args.dataset_root), load_rig(args.rig)
+    )
     demonstrations = read_demonstrations(args.training_journals) if args.training_journals else ()
     with trial_progress(console, "policy", args.trials) as on_trial:
         result = evaluate_policy(args, demonstrations, on_trial)
     save_result(result, args.output)
     console.print(f"success: {result.sentence}; written to {args.output}", highlight=False)
     if args.control == "nearest-replay":
-        with trial_progress(console, "replay of the nearest demonstration", args.trials) as on_trial:
+        with trial_progress(
+            console, "replay of the nearest demonstration", args.trials
+        ) as on_trial:
             control = evaluate_replay(args, demonstrations, on_trial)
         path = args.output.with_name(f"{args.output.stem}-nearest-replay.json")
         save_result(control, path)
-        console.print(f"control, replay of the nearest: {control.sentence}; written to {path}", highlight=False)
+        console.print(
+            f"control, replay of the nearest: {control.sentence}; written to {path}",
+            highlight=False,
+        )
     return 0
 
 
@@ -144,7 +158,9 @@ def evaluate_replay(
     )
 
 
-def trial_starts(args: Args, demonstrations: tuple[Demonstration, ...]) -> list[TrialStart[TaskStart]]:
+def trial_starts(
+    args: Args, demonstrations: tuple[Demonstration, ...]
+) -> list[TrialStart[TaskStart]]:
     """Draw the starts: the same for the policy and for the control."""
     return draw_starts(
         draw=sample_start,
@@ -182,7 +198,9 @@ class trial_progress:  # noqa: N801 - used as a function in `with`
     def _on_trial(self, count: int, outcome: TrialOutcome) -> None:
         self._successes += outcome.outcome == "success"
         self._bar.update(
-            self._task, completed=count, description=f"{self._title}: {self._successes} of {count} succeeded"
+            self._task,
+            completed=count,
+            description=f"{self._title}: {self._successes} of {count} succeeded",
         )
 
 
@@ -190,7 +208,9 @@ def _check(args: Args) -> None:
     if args.trials < 1 or args.workers < 1:
         raise ConfigError("--trials and --workers must be at least 1")
     if args.control != "none" and args.training_journals is None:
-        raise ConfigError(f"--control {args.control} needs --training-journals: the folder so101 record wrote to")
+        raise ConfigError(
+            f"--control {args.control} needs --training-journals: the folder so101 record wrote to"
+        )
     profile = load_rig(args.rig)
     if profile.twin is None:
         raise ConfigError(
@@ -201,5 +221,3 @@ def _check(args: Args) -> None:
 
 def _task(profile: RigProfile) -> str:
     return profile.twin.task if profile.twin is not None else ""
-
-

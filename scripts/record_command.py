@@ -12,14 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from record.episode import SessionPlan
 from record.journal import next_journal_path
 from record.terminal_keys import HELP, TerminalKeys
 from robot.errors import ConfigError
 from robot.loop import run_control_loop
-from scripts.recording import EpisodeSheet, KeyOperator, Operator, RecordingSession, TimedOperator, TwinOperator, read_gains
+from scripts.recording import (
+    EpisodeSheet,
+    KeyOperator,
+    Operator,
+    RecordingSession,
+    TimedOperator,
+    TwinOperator,
+    read_gains,
+)
 from scripts.rig_session import DEFAULT_RIG, open_rig
 from scripts.stopping import stop_on_signals
 from scripts.virtual_recording import record_virtually
@@ -64,10 +79,16 @@ def main(args: Args) -> int:
     try:
         journals.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make {journals}: {error.strerror}; name another --output") from error
+        raise ConfigError(
+            f"cannot make {journals}: {error.strerror}; name another --output"
+        ) from error
     if args.virtual:
         columns = (
-            TextColumn("demonstrating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+            TextColumn("demonstrating"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as bar:
             shown = bar.add_task("record", total=args.episodes)
@@ -90,7 +111,9 @@ def main(args: Args) -> int:
 
 def record_attended(args: Args, journals: Path, console: Console) -> int:
     """Record in real time; returns the number of episodes saved."""
-    plan = SessionPlan(args.episodes, args.episode_s, args.reset_s if not args.demonstrator else float("inf"))
+    plan = SessionPlan(
+        args.episodes, args.episode_s, args.reset_s if not args.demonstrator else float("inf")
+    )
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         rig = stack.enter_context(open_rig(args.rig))
@@ -99,7 +122,9 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
         limiter = rig.new_limiter(follower)
         operator: Operator
         if args.demonstrator:
-            operator = TwinOperator(rig.require_control("--demonstrator"), limiter, seeds_from(args.seed))
+            operator = TwinOperator(
+                rig.require_control("--demonstrator"), limiter, seeds_from(args.seed)
+            )
         elif args.unattended:
             operator = TimedOperator()
         else:
@@ -138,7 +163,15 @@ def seeds_from(first: int):
 
 def export(args: Args, journals: Path) -> int:
     """Derive the dataset in a process of its own, at low priority."""
-    command = [sys.executable, "-m", "scripts", "export", str(journals), "--output", str(args.output / "dataset")]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts",
+        "export",
+        str(journals),
+        "--output",
+        str(args.output / "dataset"),
+    ]
     return subprocess.run(command, preexec_fn=lambda: os.nice(5), check=False).returncode
 
 
@@ -146,6 +179,8 @@ def _check(args: Args) -> None:
     if args.virtual and not args.demonstrator:
         raise ConfigError("--virtual needs --demonstrator: no person is as fast as virtual time")
     if args.unattended and (args.episode_s == float("inf") or args.reset_s == float("inf")):
-        raise ConfigError("--unattended needs --episode-s and --reset-s: nobody is there to press a key")
+        raise ConfigError(
+            "--unattended needs --episode-s and --reset-s: nobody is there to press a key"
+        )
     if args.episodes < 1:
         raise ConfigError(f"--episodes {args.episodes}: record at least one")

@@ -70,7 +70,9 @@ class TimedOperator:
 class TwinOperator:
     """A script beside the twin: sets each scene, lets the demonstrator work, keeps what succeeded, tries again what did not."""
 
-    def __init__(self, control: TwinControl, limiter: GoalLimiter, seeds: Callable[[int, int], int]) -> None:
+    def __init__(
+        self, control: TwinControl, limiter: GoalLimiter, seeds: Callable[[int, int], int]
+    ) -> None:
         """Take `seeds(episode, attempt)`: the seed of each try."""
         self._control = control
         self._limiter = limiter
@@ -189,7 +191,9 @@ class RecordingSession:
                 writer.event("end", now_s, outcome=self.session.outcome)
                 writer.close()
                 self.saved_paths.append(writer.path)
-                self._say(f"saved {writer.path.name} ({self.session.outcome}): {self.session.summary}")
+                self._say(
+                    f"saved {writer.path.name} ({self.session.outcome}): {self.session.summary}"
+                )
             case Action.DROP:
                 self._take_writer().discard()
                 self._say(f"discarded: {self.session.summary}")
@@ -215,9 +219,12 @@ class RecordingSession:
             rig_toml=self._rig.path.read_text(),
             control_rate_hz=profile.control_rate_hz,
             cameras={
-                name: CameraHeader(camera.width, camera.height, camera.fps) for name, camera in profile.cameras.items()
+                name: CameraHeader(camera.width, camera.height, camera.fps)
+                for name, camera in profile.cameras.items()
             },
-            calibration_sha256={role: self._rig.calibration(role).sha256 for role in ("follower", "leader")},
+            calibration_sha256={
+                role: self._rig.calibration(role).sha256 for role in ("follower", "leader")
+            },
             gains=self._sheet.gains,
             software=software_versions(),
             boot_id=boot_id(),

@@ -66,7 +66,9 @@ class Rig:
     def require_control(self, flag: str) -> TwinControl:
         """Return the twin's control; raises ConfigError naming the flag that only a twin understands."""
         if self.control is None:
-            raise ConfigError(f"{flag} needs the digital twin, and {self.path} describes real arms: leave it out")
+            raise ConfigError(
+                f"{flag} needs the digital twin, and {self.path} describes real arms: leave it out"
+            )
         return self.control
 
 
@@ -89,7 +91,9 @@ def open_rig(path: Path, *, virtual: bool = False, with_cameras: bool = True) ->
 
 def _open_virtual_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
     if profile.twin is None:
-        raise ConfigError(f"{path} describes real arms, which cannot run in virtual time: leave --virtual out")
+        raise ConfigError(
+            f"{path} describes real arms, which cannot run in virtual time: leave --virtual out"
+        )
     twin = stack.enter_context(open_virtual(profile))
     leader_port = ServoPort(twin.leader_serial, profile.leader.port, twin.clock)
     follower_port = ServoPort(twin.follower_serial, profile.follower.port, twin.clock)

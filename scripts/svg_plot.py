@@ -26,7 +26,9 @@ class Series:
 class _Frame:
     """Axes of one plot: maps data to pixels and draws ticks."""
 
-    def __init__(self, width: int, height: int, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+    def __init__(
+        self, width: int, height: int, x_range: tuple[float, float], y_range: tuple[float, float]
+    ) -> None:
         self.width, self.height = width, height
         self._x0, x1 = x_range
         self._y0, y1 = y_range
@@ -52,13 +54,23 @@ class _Frame:
         ]
         for value in ticks(*self._x_range):
             column = self.x(value)
-            parts.append(f'<line x1="{column:.1f}" x2="{column:.1f}" y1="{_TOP}" y2="{self.height - _BOTTOM}" class="grid"/>')
-            parts.append(f'<text x="{column:.1f}" y="{self.height - _BOTTOM + 16}" class="tick mid">{value:g}</text>')
+            parts.append(
+                f'<line x1="{column:.1f}" x2="{column:.1f}" y1="{_TOP}" y2="{self.height - _BOTTOM}" class="grid"/>'
+            )
+            parts.append(
+                f'<text x="{column:.1f}" y="{self.height - _BOTTOM + 16}" class="tick mid">{value:g}</text>'
+            )
         for value in ticks(*self._y_range):
             row = self.y(value)
-            parts.append(f'<line x1="{_LEFT}" x2="{self.width - _RIGHT}" y1="{row:.1f}" y2="{row:.1f}" class="grid"/>')
-            parts.append(f'<text x="{_LEFT - 6}" y="{row + 4:.1f}" class="tick end">{value:g}</text>')
-        parts.append(f'<text x="{self.width / 2:.0f}" y="{self.height - 10}" class="label mid">{escape(x_label)}</text>')
+            parts.append(
+                f'<line x1="{_LEFT}" x2="{self.width - _RIGHT}" y1="{row:.1f}" y2="{row:.1f}" class="grid"/>'
+            )
+            parts.append(
+                f'<text x="{_LEFT - 6}" y="{row + 4:.1f}" class="tick end">{value:g}</text>'
+            )
+        parts.append(
+            f'<text x="{self.width / 2:.0f}" y="{self.height - 10}" class="label mid">{escape(x_label)}</text>'
+        )
         parts.append(
             f'<text transform="translate(14 {self.height / 2:.0f}) rotate(-90)" class="label mid">{escape(y_label)}</text>'
         )
@@ -74,7 +86,9 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     magnitude = 10.0 ** np.floor(np.log10(raw))
     step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= raw)
     first = np.ceil(low / step) * step
-    return [round(float(first + i * step), 10) for i in range(int((high - first) / step + 1e-9) + 1)]
+    return [
+        round(float(first + i * step), 10) for i in range(int((high - first) / step + 1e-9) + 1)
+    ]
 
 
 def _legend(names: Sequence[str], width: int) -> list[str]:
@@ -89,7 +103,13 @@ def _legend(names: Sequence[str], width: int) -> list[str]:
 
 
 def line_plot(
-    title: str, series: Sequence[Series], *, x_label: str, y_label: str, width: int = 640, height: int = 300
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    width: int = 640,
+    height: int = 300,
 ) -> str:
     """Draw each series as a line; `y` starts at zero when all values are positive."""
     frame = _Frame(width, height, *_ranges(series))
@@ -97,12 +117,20 @@ def line_plot(
     for index, one in enumerate(series):
         x, y = _floats(one.x), _floats(one.y)
         points = " ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in zip(x, y, strict=True))
-        body.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[index % len(COLOURS)]}" stroke-width="1.5"/>')
+        body.append(
+            f'<polyline points="{points}" fill="none" stroke="{COLOURS[index % len(COLOURS)]}" stroke-width="1.5"/>'
+        )
     return frame.draw(title, x_label, y_label, body + _legend([one.name for one in series], width))
 
 
 def dot_plot(
-    title: str, series: Sequence[Series], *, x_label: str, y_label: str, width: int = 640, height: int = 360
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    width: int = 640,
+    height: int = 360,
 ) -> str:
     """Draw each series as dots in the plane."""
     x_range, y_range = _ranges(series, zero=False)
@@ -140,7 +168,9 @@ def bar_plot(title: str, bars: Sequence[Bar], *, width: int = 640, height: int =
             f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{frame.y(100 * bar.low):.1f}" '
             f'y2="{frame.y(100 * bar.high):.1f}" stroke="#222" stroke-width="2"/>'
         )
-        body.append(f'<text x="{middle:.1f}" y="{base - 8:.1f}" class="bar mid">{escape(bar.name)}</text>')
+        body.append(
+            f'<text x="{middle:.1f}" y="{base - 8:.1f}" class="bar mid">{escape(bar.name)}</text>'
+        )
     return frame.draw(title, "", "percent (bar), 95 % Wilson interval (line)", body)
 
 
@@ -148,7 +178,9 @@ def _floats(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _ranges(series: Sequence[Series], *, zero: bool = True) -> tuple[tuple[float, float], tuple[float, float]]:
+def _ranges(
+    series: Sequence[Series], *, zero: bool = True
+) -> tuple[tuple[float, float], tuple[float, float]]:
     x = np.concatenate([_floats(one.x) for one in series])
     y = np.concatenate([_floats(one.y) for one in series])
     y_low, y_high = float(y.min()), float(y.max())

@@ -77,7 +77,9 @@ class PolicyTrials:
         """Place the scene, let the policy try, and say how it ended."""
         self._goals.reset(start.seed)
         starved = self._goals.starved_ticks
-        outcome = run_virtual_trial(self._rig, self._follower, self._goals, start, self._max_trial_s)
+        outcome = run_virtual_trial(
+            self._rig, self._follower, self._goals, start, self._max_trial_s
+        )
         outcome.notes["starved_ticks"] = float(self._goals.starved_ticks - starved)
         return outcome
 
@@ -97,7 +99,10 @@ class ReplaySetup:
     @contextmanager
     def __call__(self) -> Iterator["ReplayTrials"]:
         """Open a virtual rig; it needs no cameras."""
-        with open_rig(self.rig, virtual=True, with_cameras=False) as rig, rig.open_follower() as follower:
+        with (
+            open_rig(self.rig, virtual=True, with_cameras=False) as rig,
+            rig.open_follower() as follower,
+        ):
             yield ReplayTrials(rig, follower, self.demonstrations, self.max_trial_s)
 
 
@@ -105,7 +110,11 @@ class ReplayTrials:
     """Replays of the nearest demonstration, one start after another."""
 
     def __init__(
-        self, rig: Rig, follower: Follower, demonstrations: tuple["Demonstration", ...], max_trial_s: float
+        self,
+        rig: Rig,
+        follower: Follower,
+        demonstrations: tuple["Demonstration", ...],
+        max_trial_s: float,
     ) -> None:
         self._rig = rig
         self._follower = follower
@@ -114,7 +123,9 @@ class ReplayTrials:
 
     def run(self, start: TrialStart[TaskStart]) -> TrialOutcome:
         """Replay what was done at the nearest training start."""
-        index, distance_m = nearest_index(red_position_m(start.start), [d.red_m for d in self._demonstrations])
+        index, distance_m = nearest_index(
+            red_position_m(start.start), [d.red_m for d in self._demonstrations]
+        )
         journal = read_journal(self._demonstrations[index].journal)
         source = ReplayGoals.from_journal(journal)
         outcome = run_virtual_trial(self._rig, self._follower, source, start, self._max_trial_s)
@@ -147,9 +158,13 @@ def read_demonstrations(folder: Path) -> tuple[Demonstration, ...]:
         ConfigError: no journal, or one that does not say where the blocks stood.
     """
     found: list[Demonstration] = []
-    journals = folder / "journals" if (folder / "journals").is_dir() else folder  # so101 record's own layout
+    journals = (
+        folder / "journals" if (folder / "journals").is_dir() else folder
+    )  # so101 record's own layout
     if not journals.is_dir():
-        raise ConfigError(f"there is no folder {journals}; name the folder that so101 record wrote to")
+        raise ConfigError(
+            f"there is no folder {journals}; name the folder that so101 record wrote to"
+        )
     for path in list_journals(journals):
         header = read_journal(path).header
         if not header.task_start:
@@ -158,9 +173,13 @@ def read_demonstrations(folder: Path) -> tuple[Demonstration, ...]:
                 "name a folder of journals recorded on the twin"
             )
         try:
-            found.append(Demonstration(path, msgspec.json.decode(header.task_start, type=TaskStart)))
+            found.append(
+                Demonstration(path, msgspec.json.decode(header.task_start, type=TaskStart))
+            )
         except msgspec.DecodeError as error:
-            raise ConfigError(f"{path}: its start is damaged or of another task: {error}; leave it out") from error
+            raise ConfigError(
+                f"{path}: its start is damaged or of another task: {error}; leave it out"
+            ) from error
     if not found:
         raise ConfigError(
             f"there is no finished journal in {journals}; name the folder that so101 record wrote to"
@@ -183,7 +202,11 @@ def start_numbers(start: TaskStart) -> dict[str, float]:
 
 
 def run_virtual_trial(
-    rig: Rig, follower: Follower, source: GoalSource, start: TrialStart[TaskStart], max_trial_s: float
+    rig: Rig,
+    follower: Follower,
+    source: GoalSource,
+    start: TrialStart[TaskStart],
+    max_trial_s: float,
 ) -> TrialOutcome:
     """Place the scene, run the loop until success or the time is up, release, and say how it ended."""
     control = rig.require_control("an evaluation in virtual time")
@@ -203,7 +226,9 @@ def run_virtual_trial(
     return outcome_of(control, start, rig.clock.now_s() - began_s)
 
 
-def outcome_of(control: TwinControl, start: TrialStart[TaskStart], duration_s: float) -> TrialOutcome:
+def outcome_of(
+    control: TwinControl, start: TrialStart[TaskStart], duration_s: float
+) -> TrialOutcome:
     """Read the end of a trial from the twin."""
     status = control.status()
     return TrialOutcome(

@@ -30,9 +30,22 @@ def ensure_twin(path: Path, profile: RigProfile) -> Iterator[TwinManifest]:
         yield running[0]
         return
     print(f"no twin of '{profile.name}' is running: starting one for this command", file=sys.stderr)
-    command = [sys.executable, "-m", "scripts", "twin", "--rig", str(path), "--json", "--until-stdin-closes"]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts",
+        "twin",
+        "--rig",
+        str(path),
+        "--json",
+        "--until-stdin-closes",
+    ]
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         yield _wait_for_manifest(child)
@@ -49,7 +62,9 @@ def _wait_for_manifest(child: "subprocess.Popen[bytes]") -> TwinManifest:
             if manifest.pid == child.pid:
                 return manifest
     last_words = child.stderr.read().decode(errors="replace").strip().splitlines()
-    raise NotConnected(f"the twin did not start: {last_words[-1] if last_words else 'it said nothing'}")
+    raise NotConnected(
+        f"the twin did not start: {last_words[-1] if last_words else 'it said nothing'}"
+    )
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:

@@ -75,7 +75,9 @@ def _print_json(manifest: TwinManifest) -> None:
 
 
 def _print_table(manifest: TwinManifest) -> None:
-    table = Table(title=f"digital twin '{manifest.rig}', process {manifest.pid}", title_justify="left")
+    table = Table(
+        title=f"digital twin '{manifest.rig}', process {manifest.pid}", title_justify="left"
+    )
     table.add_column("device")
     table.add_column("address", no_wrap=True)
     table.add_row("leader", manifest.leader.port)
@@ -83,7 +85,10 @@ def _print_table(manifest: TwinManifest) -> None:
     for name, camera in manifest.cameras.items():
         size = f"{camera.width}x{camera.height}, {camera.fps} fps"
         table.add_row(f"{name} camera", f"{camera.http}  ({size})")
-        table.add_row("  for LeRobot", f"zmq: server_address {camera.zmq.server_address}, port {camera.zmq.port}")
+        table.add_row(
+            "  for LeRobot",
+            f"zmq: server_address {camera.zmq.server_address}, port {camera.zmq.port}",
+        )
     table.add_row("control", manifest.control)
     console = Console()
     console.print(table)

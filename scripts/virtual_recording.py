@@ -4,6 +4,8 @@ Each worker records its share of the episode numbers on a twin of its own, throu
 """
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -14,11 +16,14 @@ from rich.console import Console
 from record.episode import SessionPlan
 from record.journal import list_journals
 from robot.loop import run_control_loop
+from robot.parent_death import die_with_parent
 from scripts.recording import EpisodeSheet, RecordingSession, TwinOperator, read_gains
 from scripts.rig_session import Rig, open_rig
 from teleop.leader import LeaderGoals
 
-EPISODES_A_JOB = 5  # short enough for a smooth progress bar, long enough to carry the set-up of a twin
+EPISODES_A_JOB = (
+    5  # short enough for a smooth progress bar, long enough to carry the set-up of a twin
+)
 
 
 def record_virtually(
@@ -45,7 +50,8 @@ def record_virtually(
                 on_saved()
         return saved, failed
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    initializer = partial(die_with_parent, os.getpid(), signal.SIGKILL)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=initializer) as pool:
         pending = {pool.submit(record_job, job): job for job in jobs}
         for future in as_completed(pending):
             failed += future.result()
@@ -66,7 +72,9 @@ def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[
     follower = rig.open_follower()
     limiter = rig.new_limiter(follower)
     operator = TwinOperator(
-        rig.require_control("--virtual"), limiter, lambda saved, attempt: seed + 1000 * numbers[saved] + attempt
+        rig.require_control("--virtual"),
+        limiter,
+        lambda saved, attempt: seed + 1000 * numbers[saved] + attempt,
     )
     session = RecordingSession(
         rig,

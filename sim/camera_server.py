@@ -23,12 +23,14 @@ from robot.errors import NotConnected
 from robot.rig import CameraProfile
 from robot.run_folder import CameraEntry
 from sim.camera_streams import HttpStreams, JpegFrame, LatestFrame, ZmqStream
-from sim.parent_death import die_with_parent
+from robot.parent_death import die_with_parent
 from sim.rendering import Renderer
 from sim.virtual_camera import Snapshot
 from sim.world import FollowerWorld
 
-START_DEADLINE_S = 30.0  # importing MuJoCo and opening OpenGL: 1 s, on a busy machine many times that
+START_DEADLINE_S = (
+    30.0  # importing MuJoCo and opening OpenGL: 1 s, on a busy machine many times that
+)
 STOP_DEADLINE_S = 2.0
 _POLL_S = 0.5
 _HEAD_VALUES = 3  # camera, index, time before the joints of a record; all doubles
@@ -152,8 +154,12 @@ class _CameraServer:
             whole = len(pending) - len(pending) % self._record_bytes
             newest: dict[str, Snapshot] = {}
             for at in range(0, whole, self._record_bytes):
-                camera, index, time_s, *_ = values = np.frombuffer(pending[at : at + self._record_bytes])
-                newest[self._names[int(camera)]] = Snapshot(float(time_s), int(index), values[_HEAD_VALUES:])
+                camera, index, time_s, *_ = values = np.frombuffer(
+                    pending[at : at + self._record_bytes]
+                )
+                newest[self._names[int(camera)]] = Snapshot(
+                    float(time_s), int(index), values[_HEAD_VALUES:]
+                )
             pending = pending[whole:]
             for name, snapshot in newest.items():
                 self._show(name, snapshot)
@@ -173,7 +179,10 @@ class _CameraServer:
 def main() -> None:
     """Serve the cameras of the configuration in the first argument."""
     config = msgspec.json.decode(sys.argv[1], type=CameraConfig)
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's signals are for the twin, which ends us in order
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a terminal's signals are for the twin, which ends us in order
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(config.parent_pid)
     with contextlib.suppress(OSError):

@@ -34,7 +34,8 @@ def test_a_round_trip_never_loses_a_tick(ticks: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "low", "high"), [(2048, 0, 4095), (-2048, 0, 4095), (0, 5, 5), (0, -1, 9), (0, 0, 4096)]
+    ("offset", "low", "high"),
+    [(2048, 0, 4095), (-2048, 0, 4095), (0, 5, 5), (0, -1, 9), (0, 0, 4096)],
 )
 def test_refuses_what_no_servo_can_hold(offset: int, low: int, high: int) -> None:
     with pytest.raises(ConfigError, match="calibrate this arm again"):

@@ -39,7 +39,9 @@ def boundary_values(limit: float) -> list[float]:
 
 @pytest.mark.parametrize("value", boundary_values(90.0))
 def test_range_is_never_left(value: float) -> None:
-    assert np.all(np.abs(clamp_range(np.full(6, value), np.full(6, -90.0), np.full(6, 90.0))) <= 90.0)
+    assert np.all(
+        np.abs(clamp_range(np.full(6, value), np.full(6, -90.0), np.full(6, 90.0))) <= 90.0
+    )
 
 
 @pytest.mark.parametrize("value", boundary_values(2.7))
@@ -57,7 +59,9 @@ def test_a_goal_stays_near_where_the_joint_is(value: float) -> None:
     assert np.all(np.abs(goal) <= STEP_WINDOW_DEG)
 
 
-@pytest.mark.parametrize(("gap", "expected"), [(2.999, True), (3.0, True), (3.001, False), (-3.001, False)])
+@pytest.mark.parametrize(
+    ("gap", "expected"), [(2.999, True), (3.0, True), (3.001, False), (-3.001, False)]
+)
 def test_agreement_takes_every_joint(gap: float, expected: bool) -> None:
     goal = np.zeros(6)
     goal[4] = gap
@@ -97,19 +101,21 @@ def test_a_stale_goal_is_not_followed_and_arms_the_ramp_again() -> None:
     assert limiter.is_ramping
 
 
-@pytest.mark.parametrize("bad", [np.array([0.0, np.nan, 0, 0, 0, 0]), np.array([np.inf] * 6), np.zeros(5)])
+@pytest.mark.parametrize(
+    "bad", [np.array([0.0, np.nan, 0, 0, 0, 0]), np.array([np.inf] * 6), np.zeros(5)]
+)
 def test_refuses_goals_that_are_not_six_finite_numbers(bad: FloatVector) -> None:
     with pytest.raises(LimitRefused, match="nothing was sent"):
         new_limiter().limit(Goal(bad, 0.0), sample(np.zeros(6)), 0.0)
 
 
 @given(
-    st.lists(
-        st.lists(st.floats(-1e6, 1e6), min_size=6, max_size=6), min_size=1, max_size=30
-    ),
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=6, max_size=6), min_size=1, max_size=30),
     st.lists(st.floats(-80, 80), min_size=6, max_size=6),
 )
-def test_any_goals_stay_in_range_and_within_the_speed(goals: list[list[float]], start: list[float]) -> None:
+def test_any_goals_stay_in_range_and_within_the_speed(
+    goals: list[list[float]], start: list[float]
+) -> None:
     limiter = new_limiter()
     position = np.array(start)
     last = np.clip(position, LOW_DEG, HIGH_DEG)
@@ -117,7 +123,9 @@ def test_any_goals_stay_in_range_and_within_the_speed(goals: list[list[float]], 
         sent = limiter.limit(Goal(np.array(goal), 0.0), sample(position), 0.0)
         assert np.all(sent >= LOW_DEG - 1e-9)
         assert np.all(sent <= HIGH_DEG + 1e-9)
-        assert np.all(np.abs(sent - last) <= SPEED_DEG_S / RATE_HZ + 1.0 + 1e-6)  # + the margin at the ends
+        assert np.all(
+            np.abs(sent - last) <= SPEED_DEG_S / RATE_HZ + 1.0 + 1e-6
+        )  # + the margin at the ends
         last = position = sent
 
 

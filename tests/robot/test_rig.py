@@ -52,7 +52,9 @@ def test_a_missing_profile_says_which_flag_to_use(tmp_path: Path) -> None:
         load_rig(tmp_path / "absent.toml")
 
 
-def test_lerobots_folder_follows_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lerobots_folder_follows_its_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("HF_LEROBOT_CALIBRATION", raising=False)
     monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""Die with the parent: the kernel's promise that no child outlives a killed twin.
+"""Die with the parent: the kernel's promise that no child outlives a killed command.
 
 Linux only (prctl(2), PR_SET_PDEATHSIG = 1); elsewhere children notice the end of their pipe.
 """

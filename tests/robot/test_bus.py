@@ -1,0 +1,167 @@
+import pytest
+import scservo_sdk
+from arm_bench import ArmBench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robot.bus import BlockRead, frame
+from robot.errors import NotConnected, ServoTimeout
+from robot.joints import SERVO_IDS
+from robot.registers import (
+    GOAL_POSITION,
+    HOMING_OFFSET,
+    MODEL_NUMBER_STS3215,
+    P_COEFFICIENT,
+    PRESENT_POSITION,
+    STATE_BLOCK,
+    TORQUE_ENABLE,
+)
+
+POSITIONS = BlockRead(PRESENT_POSITION, SERVO_IDS)
+
+
+def replies(block: BlockRead, payloads: list[bytes], error: int = 0) -> list[bytes]:
+    """Build the status packets that six servos answer, by the protocol's own rule."""
+    return [frame(i, error, payload) for i, payload in zip(block.ids, payloads, strict=True)]
+
+
+def test_the_sync_read_request_is_the_one_captured_from_lerobot() -> None:
+    assert POSITIONS.request.hex(" ") == "ff ff fe 0a 82 38 02 01 02 03 04 05 06 26"
+
+
+def test_the_broadcast_torque_off_is_the_documented_frame(bench: ArmBench) -> None:
+    before = len(bench.line.sent)
+
+    bench.bus.broadcast_torque_off()
+
+    assert bytes(bench.line.sent[before:]) == bytes.fromhex("fffffe04032800d2") * 2
+
+
+def test_goals_are_the_packet_that_the_sdk_builds(bench: ArmBench) -> None:
+    goals = [0, 1, 2047, 2048, 4095, 300]
+    before = len(bench.line.sent)
+    bench.bus.write_goals(goals)
+    ours = bytes(bench.line.sent[before:])
+    before = len(bench.line.sent)
+    group = scservo_sdk.GroupSyncWrite(bench.bus.port, scservo_sdk.PacketHandler(0), 42, 2)
+    for servo_id, goal in zip(SERVO_IDS, goals, strict=True):
+        group.addParam(servo_id, [goal & 0xFF, goal >> 8])
+
+    group.txPacket()
+
+    assert ours == bytes(bench.line.sent[before:])
+    assert [bench.bus.read(i, GOAL_POSITION) for i in SERVO_IDS] == goals
+
+
+@given(st.lists(st.binary(min_size=15, max_size=15), min_size=6, max_size=6), st.integers(0, 0x7F))
+def test_a_block_round_trips_with_every_error_byte(payloads: list[bytes], error: int) -> None:
+    block = BlockRead(STATE_BLOCK, SERVO_IDS)
+
+    data, status, is_exact = block.decode(b"".join(replies(block, payloads, error)))
+
+    assert is_exact
+    assert list(data.values()) == payloads
+    assert set(status.values()) == {error}
+
+
+@given(
+    st.lists(st.binary(min_size=2, max_size=2), min_size=6, max_size=6),
+    st.integers(0, 5),
+    st.integers(0, 63),
+)
+def test_one_flipped_bit_costs_one_servo_and_no_other(
+    payloads: list[bytes], victim: int, bit: int
+) -> None:
+    packets = replies(POSITIONS, payloads)
+    broken = bytearray(packets[victim])
+    broken[bit // 8] ^= 1 << bit % 8
+    packets[victim] = bytes(broken)
+
+    data, _, is_exact = POSITIONS.decode(b"".join(packets))
+
+    assert not is_exact
+    others = [i for index, i in enumerate(SERVO_IDS) if index != victim]
+    assert all(data[i] == payloads[i - 1] for i in others)
+    assert data.get(victim + 1, payloads[victim]) == payloads[victim]
+
+
+@given(
+    st.lists(st.binary(min_size=2, max_size=2), min_size=6, max_size=6),
+    st.integers(0, 6),
+    st.binary(min_size=1, max_size=9),
+)
+def test_garbage_between_replies_costs_nothing(
+    payloads: list[bytes], place: int, garbage: bytes
+) -> None:
+    packets = replies(POSITIONS, payloads)
+    packets.insert(place, garbage)
+
+    data, _, _ = POSITIONS.decode(b"".join(packets))
+
+    intact = [i for i in SERVO_IDS if data.get(i) == payloads[i - 1]]
+    assert len(intact) >= 5  # garbage that ends in half a header may swallow the reply behind it
+
+
+@given(st.lists(st.binary(min_size=2, max_size=2), min_size=6, max_size=6), st.integers(0, 47))
+def test_a_truncated_answer_gives_the_whole_replies_before_the_cut(
+    payloads: list[bytes], length: int
+) -> None:
+    data, _, is_exact = POSITIONS.decode(b"".join(replies(POSITIONS, payloads))[:length])
+
+    assert not is_exact
+    assert sorted(data) == list(SERVO_IDS[: length // 8])
+
+
+def test_an_absent_servo_is_left_out_and_the_next_read_is_clean(bench: ArmBench) -> None:
+    bench.bank.unplugged = {3}
+    partial = bench.bus.read_block(POSITIONS)
+    bench.bank.unplugged = set()
+
+    whole = bench.bus.read_block(POSITIONS)
+
+    assert sorted(partial.data) == [1, 2, 4, 5, 6]
+    assert bench.bus.counters.timeouts[3] == 1
+    assert sorted(whole.data) == list(SERVO_IDS)
+
+
+def test_a_late_reply_is_never_taken_for_a_new_one(bench: ArmBench) -> None:
+    bench.bus.write(1, GOAL_POSITION, 1234)
+    bench.bus.port.margin_s = -0.0006  # the deadline passes before the reply has arrived
+    with pytest.raises(ServoTimeout):
+        bench.bus.read(1, GOAL_POSITION, tries=1)
+    bench.bus.port.margin_s = 0.05
+    bench.clock.sleep_until(bench.clock.now_s() + 0.01)
+
+    assert bench.bus.read(1, P_COEFFICIENT) == 32
+
+
+def test_reads_and_writes_single_registers_with_their_sign(bench: ArmBench) -> None:
+    bench.bus.write(2, HOMING_OFFSET, -812)
+
+    assert bench.bus.read(2, HOMING_OFFSET) == -812
+    assert bench.bus.ping(2) == MODEL_NUMBER_STS3215
+    assert bench.bus.ping(9) is None
+
+
+def test_a_silent_servo_is_named_with_what_to_check(bench: ArmBench) -> None:
+    bench.bank.unplugged = {4}
+
+    with pytest.raises(
+        ServoTimeout, match=r"wrist_flex \(servo 4\).*check the arm's power and the plug"
+    ):
+        bench.bus.read(4, TORQUE_ENABLE)
+
+
+def test_an_unplugged_adapter_is_one_error_and_leaves_no_port_in_use(bench: ArmBench) -> None:
+    bench.line.is_gone = True
+
+    with pytest.raises(NotConnected, match="cut the power"):
+        bench.bus.read(1, TORQUE_ENABLE)
+
+    bench.line.is_gone = False
+    assert bench.bus.read(1, TORQUE_ENABLE) == 0
+
+
+def test_a_write_that_does_not_take_is_found_by_reading_back(bench: ArmBench) -> None:
+    with pytest.raises(ServoTimeout, match="did not keep 500"):
+        bench.bus.write_verified(1, PRESENT_POSITION, 500)
