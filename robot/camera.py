@@ -69,12 +69,12 @@ class CaptureThread:
         """Start capturing and wait for the first frame; raises CameraLost when none comes in time."""
         self._thread.start()
         with self._changed:
-            arrived = self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self._latest is not None or self._error is not None,
                 timeout=FIRST_FRAME_DEADLINE_S + 1.0,  # the thread itself gives up at the deadline
             )
-            error = self._error
-        if error is not None or not arrived:
+            has_started, error = self._latest is not None, self._error
+        if not has_started:
             self.close()
             raise error or _silent(self.name, FIRST_FRAME_DEADLINE_S)
 
@@ -174,6 +174,6 @@ def open_camera(name: str, profile: CameraProfile, address: str, clock: Clock) -
 
 def _silent(name: str, allowed_s: float) -> CameraLost:
     return CameraLost(
-        f"camera '{name}' has delivered no picture for {allowed_s:.0f} s; "
+        f"camera '{name}' has delivered no picture for {allowed_s:g} s; "
         "check its cable, that no other program holds it, and for a twin that it still runs"
     )

@@ -41,7 +41,7 @@ class VirtualCamera:
         self._renderer = renderer
         self._pending: deque[Snapshot] = deque(maxlen=QUEUE_FRAMES)
         self._newest: Snapshot | None = None
-        self._developed: Frame | None = None  # the newest picture made so far
+        self._developed: Frame | None = None  # the newest picture that was made
         self._is_open = True
 
     def expose(self, snapshot: Snapshot) -> None:
@@ -79,5 +79,6 @@ class VirtualCamera:
             width=self._profile.width,
             height=self._profile.height,
         )
-        self._developed = frame
+        if made is None or frame.sequence > made.sequence:
+            self._developed = frame
         return frame
