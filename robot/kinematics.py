@@ -1,9 +1,10 @@
-"""Forward kinematics, Jacobian and inverse kinematics of the arm, from its one model, `model/so101.xml`.
+"""Forward kinematics, Jacobian and inverse kinematics of the arm, from `model/so101.xml`.
 
-Plain numpy: the control process, which asks for the height of the fingertips on every tick, needs no physics engine. The
-MJCF is read once; nothing here keeps state between calls. Joint vectors are `_deg` as everywhere above the bus (shape (6,),
-gripper percent); `_rad` is the model's own convention. Positions are metres in the base frame (x ahead, z up, table at
-z = 0 where the base stands on it).
+Plain numpy: the control process, which asks for the height of the fingertips on every tick, needs
+no physics engine. The MJCF is read once; nothing here keeps state between calls. Joint vectors are
+`_deg` as everywhere above the bus (shape (6,), gripper percent); `_rad` is the model's own
+convention. Positions are metres in the base frame (x ahead, z up, table at z = 0 where the base
+stands on it).
 """
 
 import xml.etree.ElementTree as ET
@@ -18,23 +19,29 @@ from robot.joints import GRIPPER, JOINTS, FloatVector
 Matrix = NDArray[np.float64]
 
 # Joint ranges of the model, `model/so101.xml` (a test compares them).
-RANGE_MIN_RAD: FloatVector = np.array([-1.919862, -1.745329, -1.69, -1.658063, -2.743847, -0.174533])
+RANGE_MIN_RAD: FloatVector = np.array(
+    [-1.919862, -1.745329, -1.69, -1.658063, -2.743847, -0.174533]
+)
 RANGE_MAX_RAD: FloatVector = np.array([1.919862, 1.745329, 1.69, 1.658063, 2.841206, 1.745329])
 
 DOWN: FloatVector = np.array([0.0, 0.0, -1.0])
 
 _GRIPPER_BODY, _JAW_BODY = 4, 5  # places in the chain of moving bodies
-_MOVED = 4  # joints the inverse uses: pan, lift, elbow, wrist flex; roll and gripper stay as they are
+_MOVED = (
+    4  # joints the inverse uses: pan, lift, elbow, wrist flex; roll and gripper stay as they are
+)
 _MIN_RAD, _MAX_RAD = RANGE_MIN_RAD[:_MOVED], RANGE_MAX_RAD[:_MOVED]
 _STILL_RAD = 1e-9  # a step below this ends the search
 _MAX_STEP_RAD = 0.2  # an iteration moves no joint farther: the linear model holds no longer
 _MAX_ERROR_M = 0.05  # nor chases more of the error at a time
-_DAMPING = 1e-3  # square of the lever (m) below which a singular direction is given up; keeps steps finite near a stretched arm
+# Square of the lever (m) below which a singular direction is given up, so that the
+# steps of a stretched arm stay finite.
+_DAMPING = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a frame is: `position_m` shape (3,), `rotation` shape (3, 3) with the frame's axes as columns, base frame."""
+    """Where a frame is, in the base frame: shapes (3,) and (3, 3), the axes as columns."""
 
     position_m: FloatVector
     rotation: Matrix
@@ -42,7 +49,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class InverseSolution:
-    """The joints nearest to a wish, and how far from it they are; the caller decides what is near enough."""
+    """The joints nearest to a wish, and how far from it; the caller decides what is near enough."""
 
     position_deg: FloatVector
     position_error_m: float
@@ -50,7 +57,7 @@ class InverseSolution:
 
 
 def deg_to_model_rad(position_deg: FloatVector) -> FloatVector:
-    """Convert degrees (gripper percent) to the model's radians; gripper 0..100 % is its joint's whole range."""
+    """Convert degrees to the model's radians; gripper 0..100 % is its joint's whole range."""
     rad = np.deg2rad(position_deg)
     span = RANGE_MAX_RAD[GRIPPER] - RANGE_MIN_RAD[GRIPPER]
     rad[GRIPPER] = RANGE_MIN_RAD[GRIPPER] + position_deg[GRIPPER] / 100.0 * span
@@ -66,7 +73,7 @@ def model_rad_to_deg(position_rad: FloatVector) -> FloatVector:
 
 
 class ArmKinematics:
-    """The arm's geometry. Read once from the packaged MJCF; methods are pure and may be called from any thread."""
+    """The arm's geometry, read from the packaged MJCF; pure, may be called from any thread."""
 
     def __init__(self) -> None:
         text = (resources.files("robot") / "model" / "so101.xml").read_text()
@@ -75,8 +82,11 @@ class ArmKinematics:
             bodies.append(body)
         moving = bodies[1:]
         if [_child(body, "joint").attrib["name"] for body in moving] != list(JOINTS):
-            raise ValueError("model/so101.xml is not the arm this program was built with: six joints in a chain")
-        # Each link as its parent sees it is still + cos(q) with_cosine + sin(q) with_sine: every joint turns about its body's z.
+            raise ValueError(
+                "model/so101.xml is not the arm this program was built with: six joints in a chain"
+            )
+        # Each link as its parent sees it is still + cos(q) with_cosine + sin(q) with_sine: every
+        # joint turns about its body's z.
         links = np.array([_homogeneous(body) for body in moving])
         self._still = links.copy()
         self._still[:, :, :2] = 0.0
@@ -101,7 +111,8 @@ class ArmKinematics:
     def jacobian(self, position_deg: FloatVector) -> Matrix:
         """Return how the `gripperframe` moves with the five arm joints.
 
-        Shape (6, 5): three rows of m/rad, then three of rad/rad (rotation vector in the base frame).
+        Shape (6, 5): three rows of m/rad, then three of rad/rad (rotation vector in the base
+        frame).
         """
         chain = self._chain(deg_to_model_rad(position_deg))
         return _jacobian(chain[:5], (chain[_GRIPPER_BODY] @ self._frame)[:3, 3])
@@ -122,10 +133,11 @@ class ArmKinematics:
         axis: FloatVector = DOWN,
         iterations: int = 60,
     ) -> InverseSolution:
-        """Find joints that bring a point of the gripper to `target_m`, fingers along `axis` as far as that allows.
+        """Find joints that bring a point of the gripper to `target_m`, fingers along `axis`.
 
-        Damped least squares on pan, lift, elbow and wrist flex within the model's ranges: position first, the direction of
-        the fingers in what freedom is left. Roll and gripper keep their values of `start_deg`.
+        Damped least squares on pan, lift, elbow and wrist flex within the model's ranges: position
+        first, the direction of the fingers in what freedom is left. Roll and gripper keep their
+        values of `start_deg`.
 
         Args:
             target_m: where the point shall be, base frame, shape (3,).
@@ -137,7 +149,9 @@ class ArmKinematics:
         point = np.append(self._frame[:3, 3] if point_m is None else point_m, 1.0)
         rad = np.clip(deg_to_model_rad(start_deg), RANGE_MIN_RAD, RANGE_MAX_RAD)
         for _ in range(iterations):
-            moved = np.clip(rad[:_MOVED] + self._inverse_step(rad, target_m, point, axis), _MIN_RAD, _MAX_RAD)
+            moved = np.clip(
+                rad[:_MOVED] + self._inverse_step(rad, target_m, point, axis), _MIN_RAD, _MAX_RAD
+            )
             change = np.abs(moved - rad[:_MOVED]).max()
             rad[:_MOVED] = moved
             if change < _STILL_RAD:
@@ -147,8 +161,10 @@ class ArmKinematics:
         cosine = float(np.clip(-gripper[:3, 2] @ axis, -1.0, 1.0))
         return InverseSolution(model_rad_to_deg(rad), error_m, float(np.arccos(cosine)))
 
-    def _inverse_step(self, rad: FloatVector, target_m: FloatVector, point_m: FloatVector, axis: FloatVector) -> FloatVector:
-        """Return one step of the four joints; a joint at its end that would be pushed beyond takes no part."""
+    def _inverse_step(
+        self, rad: FloatVector, target_m: FloatVector, point_m: FloatVector, axis: FloatVector
+    ) -> FloatVector:
+        """Return one step of four joints; one at its end that would go beyond takes no part."""
         chain = self._chain(rad)
         gripper = chain[_GRIPPER_BODY]
         point = (gripper @ point_m)[:3]
@@ -159,7 +175,8 @@ class ArmKinematics:
         full = _jacobian(chain[:_MOVED], point)
         free = np.ones(_MOVED)
         while True:
-            # Damped pseudo-inverse by singular values; the damping fades with the error, so that the last steps are exact.
+            # Damped pseudo-inverse by singular values; the damping fades with the error, so that
+            # the last steps are exact.
             left, size, right = np.linalg.svd(full[:3] * free)
             damped = size / (size**2 + _DAMPING * min(1.0, distance / _MAX_ERROR_M) + 1e-9)
             step = right[:3].T @ (damped * (left.T @ error))
@@ -167,29 +184,35 @@ class ArmKinematics:
                 idle = right[3]
                 rate = full[3:] @ idle
                 step = step + idle * ((rate @ (turn - full[3:] @ step)) / (rate @ rate + 1e-2))
-            at_end = ((rad[:_MOVED] <= _MIN_RAD) & (step < -_STILL_RAD)) | ((rad[:_MOVED] >= _MAX_RAD) & (step > _STILL_RAD))
+            at_end = ((rad[:_MOVED] <= _MIN_RAD) & (step < -_STILL_RAD)) | (
+                (rad[:_MOVED] >= _MAX_RAD) & (step > _STILL_RAD)
+            )
             if not (at_end & (free > 0)).any():
-                return step * min(1.0, _MAX_STEP_RAD / max(float(np.abs(step).max()), _MAX_STEP_RAD))
+                longest = max(float(np.abs(step).max()), _MAX_STEP_RAD)
+                shortened: FloatVector = step * (_MAX_STEP_RAD / longest)
+                return shortened
             free = free * ~at_end
 
     def _chain(self, rad: FloatVector) -> Matrix:
-        """Return the frame of each moving body in the base frame, shoulder to moving jaw, shape (6, 4, 4)."""
+        """Return the frame of each moving body in the base frame, pan to jaw, shape (6, 4, 4)."""
         cosine, sine = np.cos(rad)[:, None, None], np.sin(rad)[:, None, None]
-        frames = self._still + cosine * self._with_cosine + sine * self._with_sine
+        frames: Matrix = self._still + cosine * self._with_cosine + sine * self._with_sine
         for index in range(1, len(frames)):
             frames[index] = frames[index - 1] @ frames[index]
         return frames
 
 
 def _jacobian(frames: Matrix, point_m: FloatVector) -> Matrix:
-    """Return the six rows of velocity of a point for joints that turn about the z axes of `frames`."""
+    """Return a point's six rows of velocity for joints that turn about the z axes of `frames`."""
     axes = frames[:, :3, 2].T
     return np.concatenate([_cross(axes, point_m[:, None] - frames[:, :3, 3].T), axes])
 
 
 def _cross(a: Matrix, b: Matrix) -> Matrix:
     """Cross product along the first axis; `np.cross` takes ten times as long for so little."""
-    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    return np.stack(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )
 
 
 def _homogeneous(element: ET.Element) -> Matrix:
@@ -211,7 +234,7 @@ def _vector(element: ET.Element, name: str) -> FloatVector:
 
 
 def _rotation(element: ET.Element) -> Matrix:
-    """Read a `quat` attribute (w x y z, not necessarily of unit length; absent: no rotation) as a rotation matrix."""
+    """Read a `quat` attribute (w x y z, any length; absent: no rotation) as a matrix."""
     if "quat" not in element.attrib:
         return np.eye(3)
     quat = _vector(element, "quat")
@@ -226,9 +249,11 @@ def _rotation(element: ET.Element) -> Matrix:
 
 
 def _fingertip_corners(body: ET.Element) -> Matrix:
-    """Return the corners of a body's fingertip boxes in the body's frame, homogeneous, shape (N, 4)."""
+    """Return the corners of a body's fingertip boxes in its frame, homogeneous, shape (N, 4)."""
     signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
     boxes = [geom for geom in body.findall("geom") if geom.attrib.get("class") == "fingertip"]
-    corners = [_vector(box, "pos") + (signs * _vector(box, "size")) @ _rotation(box).T for box in boxes]
+    corners = [
+        _vector(box, "pos") + (signs * _vector(box, "size")) @ _rotation(box).T for box in boxes
+    ]
     flat = np.concatenate(corners)
     return np.column_stack([flat, np.ones(len(flat))])

@@ -1,8 +1,9 @@
 """Hands: what moves an unpowered arm of the twin, as a person's hand moves a real leader.
 
-A hand says where it wants the arm's joints; the arm's own model pulls them there by a spring of limited force
-(`sim/world.py`), so that gears, friction and gravity act as they do on a real leader. The demonstrators of
-`sim/demonstrators/` are hands too. Joint vectors are radians in the model's convention, shape (6,).
+A hand says where it wants the arm's joints; the arm's own model pulls them there by a spring of
+limited force (`sim/world.py`), so that gears, friction and gravity act as they do on a real
+leader. The demonstrators of `sim/demonstrators/` are hands too. Joint vectors are radians in the
+model's convention, shape (6,).
 """
 
 from itertools import pairwise
@@ -14,16 +15,20 @@ from numpy.typing import NDArray
 from robot.joints import GRIPPER, FloatVector
 from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD
 
-# Where a person holds the arm before the sweep: every joint at the model's zero, the gripper half open.
+# Where a person holds the arm before the sweep: every joint at the model's zero, the gripper half
+# open.
 MIDDLE_RAD: FloatVector = np.array(
     [0.0, 0.0, 0.0, 0.0, 0.0, (RANGE_MIN_RAD[GRIPPER] + RANGE_MAX_RAD[GRIPPER]) / 2]
 )
 
 TO_MIDDLE_S = 1.5  # time the first move to the middle may take; it is held there for as long again
-SWEEP_SPEED_DEG_S = 130.0  # mean speed of a careful hand; a faster one would run past a stop by its own momentum
+SWEEP_SPEED_DEG_S = (
+    130.0  # mean speed of a careful hand; a faster one would run past a stop by its own momentum
+)
 LEG_S = 0.4  # shortest time for any leg of the sweep
-# How the arm is held while a joint goes to its ends, so that neither table nor base is in the way: the forearm up for the
-# shoulder lift, the upper arm back for the elbow (found by a search over the model's contacts).
+# How the arm is held while a joint goes to its ends, so that neither table nor base is in the way:
+# the forearm up for the shoulder lift, the upper arm back for the elbow (found by a search over
+# the model's contacts).
 _HELD_DEG = {1: {2: -90.0}, 2: {1: -90.0}}
 PRESS_RAD = 0.02  # how far past its end a person pushes a joint, to feel the stop
 
@@ -47,10 +52,10 @@ class Hand(Protocol):
 
 
 class SweepHand:
-    """Moves the arm to the middle, then each joint in turn to both ends of its range and back, as calibration asks a person to.
+    """Moves each joint to both ends of its range and back, as calibration asks a person to.
 
-    From `TO_MIDDLE_S` to 2 * `TO_MIDDLE_S` after the start the arm rests at `MIDDLE_RAD`; it does so again once `done`, and
-    stays there: the hand never lets go of a raised arm.
+    From `TO_MIDDLE_S` to 2 * `TO_MIDDLE_S` after the start the arm rests at `MIDDLE_RAD`; it does
+    so again once `done`, and stays there: the hand never lets go of a raised arm.
     """
 
     def __init__(self) -> None:
@@ -66,7 +71,7 @@ class SweepHand:
         self,
         now_s: float,
         own_rad: FloatVector,
-        follower_rad: FloatVector,  # noqa: ARG002
+        follower_rad: FloatVector,
     ) -> FloatVector:
         """Follow the schedule from the first call on."""
         if self._start_s is None:
@@ -117,15 +122,29 @@ class RecordedHand:
 
     def target_rad(
         self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector
-    ) -> FloatVector:  # noqa: ARG002
+    ) -> FloatVector:
         """Return the recorded joints of this moment, counted from the first call."""
         if self._start_s is None:
             self._start_s = now_s
         elapsed_s = now_s - self._start_s
         self.done = elapsed_s >= self._times_s[-1]
-        return np.array(
-            [np.interp(elapsed_s, self._times_s, column) for column in self._target_rad.T]
-        )
+        return row_at(self._times_s, self._target_rad, elapsed_s)
+
+
+def row_at(times_s: FloatVector, rows: NDArray[np.float64], at_s: float) -> FloatVector:
+    """Return the row of a moment, linear between rows, the first or last outside; shape (6,).
+
+    Args:
+        times_s: of the rows, shape (N,), increasing.
+        rows: shape (N, 6).
+        at_s: the moment.
+    """
+    after = int(np.searchsorted(times_s, at_s))
+    if after == 0 or after == len(times_s):
+        return np.array(rows[min(after, len(rows) - 1)])
+    share = (at_s - times_s[after - 1]) / (times_s[after] - times_s[after - 1])
+    row: FloatVector = rows[after - 1] + share * (rows[after] - rows[after - 1])
+    return row
 
 
 def smooth_step(share: float) -> float:

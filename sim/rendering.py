@@ -1,7 +1,8 @@
-"""Pictures of the twin's world: what its cameras see, as JPEG, and one finer picture for the documents.
+"""Pictures of the twin's world: what its cameras see, as JPEG, and finer ones for documents.
 
-Rendering is on the processor where there is no graphics card, so a frame costs what is drawn: no shadows, reflections or
-multisampling for the cameras. A `Renderer` belongs to the thread that made it, as its OpenGL context does.
+Rendering is on the processor where there is no graphics card, so a frame costs what is drawn: no
+shadows, reflections or multisampling for the cameras. A `Renderer` belongs to the thread that made
+it, as its OpenGL context does.
 """
 
 import os
@@ -45,7 +46,11 @@ class Renderer:
         own.vis.global_.offwidth, own.vis.global_.offheight = width, height
         own.vis.quality.offsamples = 8 if is_fine else 0
         if not is_fine:
-            own.vis.quality.numquads, own.vis.quality.numslices, own.vis.quality.numstacks = 1, 12, 1
+            own.vis.quality.numquads, own.vis.quality.numslices, own.vis.quality.numstacks = (
+                1,
+                12,
+                1,
+            )
         self._model = own
         self._data = mujoco.MjData(own)
         self._gl = _open_gl(width, height)
@@ -55,16 +60,22 @@ class Renderer:
         self._scene = mujoco.MjvScene(own, _MAX_GEOMS)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = is_fine
-        for flag in (mujoco.mjtRndFlag.mjRND_HAZE, mujoco.mjtRndFlag.mjRND_SKYBOX):
-            self._scene.flags[flag] = False
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False
         self._option = mujoco.MjvOption()
-        self._option.geomgroup[:] = (1, 1, 1, 0, is_fine, 0)  # 3 are collision boxes, 4 screws and seams
+        self._option.geomgroup[:] = (
+            1,
+            1,
+            1,
+            0,
+            is_fine,
+            0,
+        )  # 3 are collision boxes, 4 screws and seams
         self._option.sitegroup[:] = 0
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._upside_down: Image = np.empty((height, width, 3), dtype=np.uint8)
 
     def render_rgb(self, qpos: FloatVector, camera_name: str) -> Image:
-        """Draw the world with all joints and blocks at `qpos`; shape (height, width, 3), red first."""
+        """Draw the world with joints and blocks at `qpos`; shape (height, width, 3), red first."""
         camera = mujoco.MjvCamera()
         camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         camera.fixedcamid = self._camera_id(camera_name)
@@ -128,6 +139,13 @@ class Renderer:
         return np.ascontiguousarray(self._upside_down[::-1])
 
 
+def halved(image: Image) -> Image:
+    """Scale a picture to half its width and height, each pixel the mean of four."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
+
+
 def encode_jpeg(image: Image, quality: int = 90) -> bytes:
     """Encode a picture, shape (height, width, 3), red first."""
     done, buffer = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -145,16 +163,18 @@ def encode_png(image: Image) -> bytes:
 
 
 def _open_gl(width: int, height: int) -> _GlContext:
-    """Open an OpenGL context without a window: EGL, or OSMesa where `MUJOCO_GL=osmesa` asks for it."""
+    """Open an OpenGL context without a window: EGL, or OSMesa if `MUJOCO_GL` asks for it."""
     try:
+        # Which library to load is known only now.
         if os.environ.get("MUJOCO_GL", "").lower() == "osmesa":
-            from mujoco.osmesa import GLContext  # noqa: PLC0415 the choice of library is made at run time
-        else:
-            from mujoco.egl import GLContext  # noqa: PLC0415
-        context: _GlContext = GLContext(width, height)
+            from mujoco import osmesa
+
+            return osmesa.GLContext(width, height)
+        from mujoco import egl
+
+        return egl.GLContext(width, height)
     except (ImportError, AttributeError, RuntimeError, OSError) as error:
         raise ConfigError(
             f"cannot draw the twin's cameras without an OpenGL library ({error}); "
             "install one (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri)"
         ) from error
-    return context

@@ -1,8 +1,9 @@
 """The physics of the twin: a follower on a table with blocks, and a leader, both in MuJoCo.
 
-Motor torques come from the emulated servos (`sim/servo.py`); this module adds what the motor does not know: gear
-friction, reflected inertia, gravity, contact, and a person's hand. Joint vectors are radians in the model's convention,
-shape (6,), order of `robot.joints.JOINTS`. The only importer of mujoco in this room beside `rendering`.
+Motor torques come from the emulated servos (`sim/servo.py`); this module adds what the motor does
+not know: gear friction, reflected inertia, gravity, contact, and a person's hand. Joint vectors
+are radians in the model's convention, shape (6,), order of `robot.joints.JOINTS`. The only
+importer of mujoco in this room beside `rendering`.
 """
 
 from dataclasses import dataclass
@@ -29,19 +30,20 @@ class JointFriction:
     armature_kg_m2: FloatVector
 
 
-# One figure set for all six follower joints (STS3215, gear 1:345), identified at the bench and checked against a recording of real
-# arms: docs/provenance.md, "servo friction".
+# One figure set for all six follower joints (STS3215, gear 1:345), identified at the bench and
+# checked against a recording of real arms: docs/provenance.md, "servo friction".
 _COULOMB_NM = 0.15
 _VISCOUS_NM_S = 0.059
 _ARMATURE_KG_M2 = 0.0284
 _FOLLOWER_GEAR = 345.0
-# Gears of the leader's servos, pan to gripper: C044 1:191, C001 1:345, C044 1:191, C046 1:147 three times.
+# Gears of the leader's servos, pan to gripper: C044 1:191, C001 1:345, C044 1:191, C046 1:147
+# three times.
 FOLLOWER_GEARS: FloatVector = np.full(_ARM_JOINTS, _FOLLOWER_GEAR)
 LEADER_GEARS: FloatVector = np.array([191.0, 345.0, 191.0, 147.0, 147.0, 147.0])
 
 
 def geared_friction(gears: FloatVector) -> JointFriction:
-    """Scale the follower's figures to other gears: friction of the motor side grows with the ratio, inertia and viscous drag with its square."""
+    """Scale the follower's figures: friction by a gear's ratio, inertia and drag by its square."""
     ratio = gears / _FOLLOWER_GEAR
     return JointFriction(_COULOMB_NM * ratio, _VISCOUS_NM_S * ratio**2, _ARMATURE_KG_M2 * ratio**2)
 
@@ -80,7 +82,8 @@ class _DrivenJoints:
 class FollowerWorld:
     """The follower on its table with a red, a blue and a green block.
 
-    `position_rad` and `velocity_rad_s` are views, shape (6,): they show the present state after every step.
+    `position_rad` and `velocity_rad_s` are views, shape (6,): they show the present state after
+    every step.
     """
 
     def __init__(self) -> None:
@@ -97,7 +100,7 @@ class FollowerWorld:
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, torque_nm: FloatVector, hand_target_rad: FloatVector | None = None) -> None:
-        """Advance by `STEP_S` under these motor torques and, if given, a hand that pulls the joints to a target."""
+        """Advance by `STEP_S` under these motor torques and a hand that pulls to a target."""
         self._joints.drive(torque_nm, hand_target_rad)
         mujoco.mj_step(self.model, self.data)
 
@@ -111,7 +114,7 @@ class FollowerWorld:
         mujoco.mj_forward(self.model, self.data)
 
     def gravity_nm(self) -> FloatVector:
-        """Return the torque that holds the arm's own weight in its present pose (and turns), shape (6,)."""
+        """Return the torque that holds the arm's own weight in its present pose, shape (6,)."""
         return np.array(self.data.qfrc_bias[:_ARM_JOINTS])
 
     def block_position_m(self, colour: str) -> FloatVector:
@@ -143,7 +146,7 @@ class LeaderArm:
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, torque_nm: FloatVector, hand_target_rad: FloatVector | None = None) -> None:
-        """Advance by `STEP_S` under these motor torques and, if given, a hand that pulls the joints to a target."""
+        """Advance by `STEP_S` under these motor torques and a hand that pulls to a target."""
         self._joints.drive(torque_nm, hand_target_rad)
         mujoco.mj_step(self.model, self.data)
 

@@ -1,18 +1,26 @@
 """A scripted person who picks the red block with the leader in hand.
 
-The hand moves the *leader*; the demonstration then passes through the same bus, loop, limits and recorder as a person's. It
-knows where the block is (it may look at the world) and watches the follower (`steady_hand`). Speed, path and aim vary from
-a seed.
+The hand moves the *leader*; the demonstration then passes through the same bus, loop, limits and
+recorder as a person's. It knows where the block is (it may look at the world) and watches the
+follower (`steady_hand`). Speed, path and aim vary from a seed.
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from robot.joints import GRIPPER, FloatVector
-from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD, ArmKinematics, deg_to_model_rad, model_rad_to_deg
+from robot.kinematics import (
+    RANGE_MAX_RAD,
+    RANGE_MIN_RAD,
+    ArmKinematics,
+    deg_to_model_rad,
+    model_rad_to_deg,
+)
 from sim.demonstrators.steady_hand import SteadyHand
+from sim.hands import row_at
 from sim.tasks.pick_red import is_success
 from sim.world import FollowerWorld
 
@@ -23,15 +31,17 @@ RISE_M = np.array([0.205, 0.0, 0.085])  # the first move, out of the fold
 HOVER_HEIGHT_M = 0.072  # of the grasp point, while aiming
 GRASP_HEIGHT_M = 0.016  # while closing: the fingertips are 5 mm above the table
 LIFT_HEIGHT_M = 0.11
-SCATTER_M = np.array([0.008, 0.01, 0.008])  # of the first move; the aim itself scatters by AIM_SCATTER_M
+SCATTER_M = np.array(
+    [0.008, 0.01, 0.008]
+)  # of the first move; the aim itself scatters by AIM_SCATTER_M
 AIM_SCATTER_M = 0.0015
 SPACING_M = 0.008  # between the points of a straight line
 
-OPEN_RAD = np.deg2rad(28.0)  # 53 mm between the jaws, twice the block
-SQUEEZE_RAD = np.deg2rad(-0.5)  # a 25 mm block stops the jaw at 6.5 degrees: 7 degrees of squeeze
+OPEN_RAD = math.radians(28.0)  # 53 mm between the jaws, twice the block
+SQUEEZE_RAD = math.radians(-0.5)  # a 25 mm block stops the jaw at 6.5 degrees: 7 degrees of squeeze
 
 SPEED_M_S = (0.17, 0.25)
-TURN_RAD_S = np.deg2rad([85.0, 110.0])  # no joint is swung faster than this
+TURN_RAD_S = (math.radians(85.0), math.radians(110.0))  # no joint is swung faster than this
 CLOSE_S = (0.35, 0.5)
 GRIP_S = 0.25  # from closed jaws to lifting
 AIM_TOLERANCE_M = 0.008  # over the block
@@ -58,13 +68,14 @@ class _Line:
     points_rad: FloatVector  # shape (N, 6)
 
     def at(self, elapsed_s: float) -> FloatVector:
-        return np.array([np.interp(elapsed_s, self.times_s, column) for column in self.points_rad.T])
+        return row_at(self.times_s, self.points_rad, elapsed_s)
 
 
 class PickRedDemonstrator:
     """A `Hand` for the leader: one attempt at picking the red block of `world`.
 
-    `done` once the block has been up for `HELD_S`, or when the attempt was given up (`has_given_up`).
+    `done` once the block has been up for `HELD_S`, or when the attempt was given up
+    (`has_given_up`).
     """
 
     def __init__(self, world: FollowerWorld, seed: int) -> None:
@@ -78,8 +89,10 @@ class PickRedDemonstrator:
         self._phase_s = 0.0
         self._up_since_s: float | None = None
 
-    def target_rad(self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector) -> FloatVector:
-        """Return where the hand holds the leader now; it never lets go, so that the arm stays where it is when done."""
+    def target_rad(
+        self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector
+    ) -> FloatVector:
+        """Return where the hand holds the leader now; it never lets go, not even when done."""
         if self._start_s is None:
             self._start_s = self._phase_s = now_s
             self._hand = SteadyHand(own_rad, self._rng)
@@ -124,7 +137,9 @@ class PickRedDemonstrator:
             _Phase.AIM: _still(hover),
             _Phase.DESCEND: _even(down, abs(self._hover_m[2] - GRASP_HEIGHT_M) / (0.7 * speed_m_s)),
             _Phase.SETTLE: _still(down[-1]),
-            _Phase.CLOSE: _Line(np.array([0.0, close_s, close_s + GRIP_S]), np.array([down[-1], closed, closed])),
+            _Phase.CLOSE: _Line(
+                np.array([0.0, close_s, close_s + GRIP_S]), np.array([down[-1], closed, closed])
+            ),
             _Phase.LIFT: _even(up, (LIFT_HEIGHT_M - GRASP_HEIGHT_M) / (0.8 * speed_m_s)),
         }
 
@@ -138,7 +153,7 @@ class PickRedDemonstrator:
         if self._phase is _Phase.SETTLE:
             error = self._point(follower_rad) - self._grasp_m
             return elapsed_s > PATIENCE_S or float(np.linalg.norm(error)) < TOLERANCE_M
-        return elapsed_s >= self._lines[self._phase].times_s[-1]
+        return bool(elapsed_s >= self._lines[self._phase].times_s[-1])
 
     def _judge(self, now_s: float) -> None:
         if not is_success(self._world):
@@ -151,13 +166,16 @@ class PickRedDemonstrator:
             self.has_given_up = self.done = True
 
     def _joints(self, point_m: FloatVector, near_rad: FloatVector) -> FloatVector:
-        """Return joints that bring the grasp point there, fingers down as far as the wrist allows."""
-        solution = self._kinematics.inverse(point_m, model_rad_to_deg(near_rad), point_m=GRASP_POINT_M)
+        """Return joints that bring the grasp point there, fingers down if the wrist allows."""
+        solution = self._kinematics.inverse(
+            point_m, model_rad_to_deg(near_rad), point_m=GRASP_POINT_M
+        )
         return deg_to_model_rad(solution.position_deg)
 
     def _point(self, joints_rad: FloatVector) -> FloatVector:
         gripper = self._kinematics.gripper_body(model_rad_to_deg(joints_rad))
-        return gripper.position_m + gripper.rotation @ GRASP_POINT_M
+        point: FloatVector = gripper.position_m + gripper.rotation @ GRASP_POINT_M
+        return point
 
     def _rolled(self, joints_rad: FloatVector) -> FloatVector:
         """Turn the wrist until the jaws close square on the block's nearest pair of faces."""
@@ -172,7 +190,9 @@ class PickRedDemonstrator:
         half[WRIST_ROLL] = (half[WRIST_ROLL] + hover_rad[WRIST_ROLL]) / 2
         return half
 
-    def _straight(self, from_m: FloatVector, to_m: FloatVector, near_rad: FloatVector) -> FloatVector:
+    def _straight(
+        self, from_m: FloatVector, to_m: FloatVector, near_rad: FloatVector
+    ) -> FloatVector:
         """Return joints along a straight line of the grasp point, shape (N, 6)."""
         count = max(2, round(float(np.linalg.norm(to_m - from_m)) / SPACING_M))
         rows = [near_rad]
@@ -186,4 +206,4 @@ def _still(joints_rad: FloatVector) -> _Line:
 
 
 def _even(rows_rad: FloatVector, duration_s: float) -> _Line:
-    return _Line(np.linspace(0.0, duration_s, len(rows_rad)), rows_rad)
+    return _Line(np.linspace(0.0, duration_s, len(rows_rad), dtype=np.float64), rows_rad)

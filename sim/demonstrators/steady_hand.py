@@ -1,8 +1,9 @@
 """How a practised person holds a leader so that the *follower* goes where it should.
 
-A raised follower sags by several degrees at LeRobot's gain (P = 16) and trails the leader by more than a tenth of a second.
-People hold the leader higher where the arm is heavy, watch the follower, and take out what error is left; they also
-round off corners and tremble a little. This is that, as numbers.
+A raised follower sags by several degrees at LeRobot's gain (P = 16) and trails the leader by more
+than a tenth of a second. People hold the leader higher where the arm is heavy, watch the follower,
+and take out what error is left; they also round off corners and tremble a little. This is that, as
+numbers.
 """
 
 from collections import deque
@@ -13,7 +14,8 @@ from robot.joints import GRIPPER, FloatVector
 
 PERIOD_S = 0.01  # how often a hand is asked
 
-SERVO_STIFFNESS_NM = 7.7  # Nm/rad of the follower's position law at P = 16 and 6.5 V: kt/R * V * P/4000 * 4096/(2 pi)
+# Nm/rad of the follower's position law at P = 16 and 6.5 V: kt/R * V * P/4000 * 4096/(2 pi).
+SERVO_STIFFNESS_NM = 7.7
 LAG_S = 0.14  # how far the follower trails behind
 INTEGRAL_HZ = 2.0  # share of the error a person takes out per second
 CORRECTION_LIMIT_RAD = np.deg2rad(12.0)
@@ -27,15 +29,17 @@ class SteadyHand:
     """Turns wished follower joints into leader joints, 100 times a second; radians, shape (6,)."""
 
     def __init__(self, start_rad: FloatVector, rng: np.random.Generator) -> None:
-        self._position = np.array(start_rad)
-        self._velocity = np.zeros(6)
+        self._position: FloatVector = np.array(start_rad)
+        self._velocity: FloatVector = np.zeros(6)
         self._past: deque[FloatVector] = deque(maxlen=round(LAG_S / PERIOD_S))
-        self._correction = np.zeros(6)
+        self._correction: FloatVector = np.zeros(6)
         self._elapsed_s = 0.0
         self._tremor_rad_s = 2 * np.pi * rng.uniform(*TREMOR_HZ, (2, 6))
         self._tremor_phase = rng.uniform(0, 2 * np.pi, (2, 6))
 
-    def leader_rad(self, wished_rad: FloatVector, follower_rad: FloatVector, gravity_nm: FloatVector) -> FloatVector:
+    def leader_rad(
+        self, wished_rad: FloatVector, follower_rad: FloatVector, gravity_nm: FloatVector
+    ) -> FloatVector:
         """Return where to hold the leader now.
 
         Args:
@@ -51,11 +55,16 @@ class SteadyHand:
         error = self._past[0] - follower_rad
         error[GRIPPER] = 0.0  # jaws are meant to be stopped by what they hold
         self._correction = np.clip(
-            self._correction + INTEGRAL_HZ * PERIOD_S * error, -CORRECTION_LIMIT_RAD, CORRECTION_LIMIT_RAD
+            self._correction + INTEGRAL_HZ * PERIOD_S * error,
+            -CORRECTION_LIMIT_RAD,
+            CORRECTION_LIMIT_RAD,
         )
         self._elapsed_s += PERIOD_S
         take_up = min(1.0, self._elapsed_s / TAKE_UP_S)
         sag = gravity_nm / SERVO_STIFFNESS_NM
         sag[GRIPPER] = 0.0
-        tremor = TREMOR_RAD * np.sin(self._tremor_rad_s * self._elapsed_s + self._tremor_phase).sum(axis=0)
-        return self._position + self._correction + take_up * (sag + tremor)
+        tremor = TREMOR_RAD * np.sin(self._tremor_rad_s * self._elapsed_s + self._tremor_phase).sum(
+            axis=0
+        )
+        leader: FloatVector = self._position + self._correction + take_up * (sag + tremor)
+        return leader

@@ -1,9 +1,11 @@
 """The task of the first policy: pick up the red block from among three.
 
-The distribution is that of the acceptance test of `so101 demo`: red block at x 0.262..0.295 m, y within 0.06 m, turned by up
-to 15 degrees, two other blocks at random places that touch neither the red one nor the gripper's way down to it.
+The distribution is that of the acceptance test of `so101 demo`: red block at x 0.262..0.295 m, y
+within 0.06 m, turned by up to 15 degrees, two other blocks at random places that touch neither the
+red one nor the gripper's way down to it.
 """
 
+import math
 from typing import Protocol
 
 import msgspec
@@ -13,18 +15,20 @@ from robot.joints import FloatVector
 
 RED_X_M = (0.262, 0.295)
 RED_Y_M = (-0.06, 0.06)
-YAW_RAD = (-np.deg2rad(15.0), np.deg2rad(15.0))
+YAW_RAD = (-math.radians(15.0), math.radians(15.0))
 SUCCESS_HEIGHT_M = 0.06
 
 OTHER_COLOURS = ("blue", "green")
 COLOURS = ("red", *OTHER_COLOURS)
 OTHER_X_M = (0.17, 0.33)
 OTHER_Y_M = (-0.16, 0.16)
-# Centre distances. Two 25 mm cubes touch at 25 to 35 mm; the open jaws reach 60 mm to the side of the red block.
+# Centre distances. Two 25 mm cubes touch at 25 to 35 mm; the open jaws reach 60 mm to the side of
+# the red block.
 RED_CLEARANCE_M = 0.085
 OTHER_CLEARANCE_M = 0.05
 
-# Folded: the forearm leans on the shoulder and the fingers hover over the table, so that the arm stays put with and without torque.
+# Folded: the forearm leans on the shoulder and the fingers hover over the table, so that the arm
+# stays put with and without torque.
 REST_RAD = np.deg2rad([0.0, -95.5, 94.5, 38.0, 0.0, 2.0])
 REST_SPREAD_RAD = np.deg2rad([5.0, 1.0, 1.0, 4.0, 4.0, 4.0])
 # Where the folded arm hangs over the table: nothing stands there.
@@ -61,7 +65,10 @@ def sample_start(rng: np.random.Generator) -> TaskStart:
     others: list[BlockPose] = []
     while len(others) < len(OTHER_COLOURS):
         pose = BlockPose(
-            OTHER_COLOURS[len(others)], rng.uniform(*OTHER_X_M), rng.uniform(*OTHER_Y_M), rng.uniform(-np.pi / 4, np.pi / 4)
+            OTHER_COLOURS[len(others)],
+            rng.uniform(*OTHER_X_M),
+            rng.uniform(*OTHER_Y_M),
+            rng.uniform(-math.pi / 4, math.pi / 4),
         )
         if _distance_m(pose, red) < RED_CLEARANCE_M:
             continue
