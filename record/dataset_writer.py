@@ -151,8 +151,11 @@ class DatasetWriter:
         self._identities.add(episode.identity)
 
     def close(self) -> None:
-        """Remove the staging folder."""
-        shutil.rmtree(self.staging, ignore_errors=True)
+        """Remove what belongs to no committed episode; the whole folder when none was committed."""
+        if self.total_episodes == 0:
+            shutil.rmtree(self.root, ignore_errors=True)
+        else:
+            self._sweep()
 
     def _write_sidecar(self, index: int, episode: EncodedEpisode) -> None:
         folder = self.root / "so101"
@@ -236,6 +239,9 @@ class DatasetWriter:
                 )
                 if self._last is None or place > self._last:
                     path.unlink()
+        for path in self.root.glob("so101/*/episode_*"):
+            if int(path.stem.removeprefix("episode_")) >= self.total_episodes:
+                path.unlink()
 
 
 def _columns(

@@ -100,12 +100,13 @@ def record_episode() -> Callable[..., JournalWriter]:
     return write_episode
 
 
-@pytest.fixture
-def journals(tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="session")
+def journals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three finished episodes of different length."""
-    paths = [tmp_path / "journals" / f"episode_{index:06d}.mcap" for index in range(3)]
+    folder = tmp_path_factory.mktemp("journals")
+    paths = [folder / f"episode_{index:06d}.mcap" for index in range(3)]
     for index, path in enumerate(paths):
-        write_episode(path, episode=index, duration_s=0.6 + 0.2 * index)
+        write_episode(path, episode=index, duration_s=0.4 + 0.2 * index)
     return paths
 
 
