@@ -29,7 +29,7 @@ from sim.bench_recording import (
     compare,
     play,
 )
-from sim.recording import Fit, Recording, load_recording
+from sim.recorded_pair import Fit, Recording, load_recording
 
 SCHEMA = 1
 ROUTE_TEXT = {

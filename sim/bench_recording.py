@@ -26,19 +26,17 @@ from robot.joints import (
     FloatVector,
     JointCalibration,
 )
+from robot.kinematics import deg_to_model_rad
 from robot.port import ServoPort
 from sim.hands import RecordedHand
 from sim.memory_serial import MemorySerial
-from sim.recording import Fit, Recording, Samples, fit_delay
+from sim.recorded_motion import NOMINAL_HALF_RANGE_DEG
+from sim.recorded_pair import Fit, Recording, Samples, fit_delay
 from sim.servo import ServoBank
-from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR
+from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR, STEPS_PER_RAD
 from sim.twin_clock import TwinClock
 from sim.world import FOLLOWER_GEARS, LEADER_GEARS, STEP_S, LeaderArm
 
-# Nominal half ranges in degrees; the recorded arm's own calibration is unknown. Gripper: -10..100
-# deg is 0..100 %.
-HALF_RANGE_DEG = np.array([110.0, 100.0, 96.8, 95.0, 180.0])
-GRIPPER_DEG = (-10.0, 100.0)
 HAND_PERIOD_S = 0.01
 MAX_DELAY_ERROR_S = 0.030
 RESIDUAL_RATIO = (0.5, 1.5)
@@ -90,14 +88,12 @@ class Comparison:
 
 def nominal_calibration() -> Calibration:
     """Return the calibration under which normalised units mean the nominal ranges."""
-    ticks_per_deg = 4096 / 360
-    half = np.rint(HALF_RANGE_DEG * ticks_per_deg).astype(int)
-    low = [*(2048 - half), 2048 + round(GRIPPER_DEG[0] * ticks_per_deg)]
-    high = [*(2048 + half), 2048 + round(GRIPPER_DEG[1] * ticks_per_deg)]
+    ends_rad = normalised_to_rad(np.array([[-100.0] * 5 + [0.0], [100.0] * 6]))
+    low, high = np.clip(np.rint(2048 + ends_rad * STEPS_PER_RAD), 0, MAX_TICK).astype(int).tolist()
     return Calibration(
         tuple(
-            JointCalibration(servo_id, 0, 0, int(max(0, lo)), int(min(MAX_TICK, hi)))
-            for servo_id, lo, hi in zip(SERVO_IDS, low, high, strict=True)
+            JointCalibration(servo_id, 0, 0, range_min, range_max)
+            for servo_id, range_min, range_max in zip(SERVO_IDS, low, high, strict=True)
         )
     )
 
@@ -120,11 +116,9 @@ def _normalised_per_deg(calibration: Calibration) -> FloatVector:
 
 
 def normalised_to_rad(samples: Samples) -> Samples:
-    """Convert normalised units to the model's radians by the nominal ranges, shape (..., 6)."""
-    low, high = GRIPPER_DEG
-    deg = samples * np.append(HALF_RANGE_DEG / 100, (high - low) / 100)
-    deg[..., GRIPPER] += low
-    return np.deg2rad(deg)
+    """Convert normalised units to the model's radians by the nominal ranges, shape (N, 6)."""
+    nominal_deg = samples * np.append(NOMINAL_HALF_RANGE_DEG / 100, 1.0)
+    return np.array([deg_to_model_rad(row) for row in nominal_deg])
 
 
 class _Bench:
@@ -168,7 +162,7 @@ def play(recording: Recording, through: Route) -> Trace:
     """Play one recording in LeRobot's order: read the follower, read the leader, send."""
     calibration = nominal_calibration()
     action_rad = normalised_to_rad(recording.action)
-    bench = _Bench(action_rad[0], normalised_to_rad(recording.state[0]))
+    bench = _Bench(action_rad[0], normalised_to_rad(recording.state[:1])[0])
     clock = TwinClock(bench)
     leader_bus = _open_bus(bench.leader_bank, "leader", clock, calibration)
     follower_bus = _open_bus(bench.follower_bank, "follower", clock, calibration)

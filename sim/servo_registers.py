@@ -16,7 +16,6 @@ FIRMWARE = (3, 10)
 BAUD_RATES_HZ = (1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400)
 
 PHASE_MULTI_TURN = 0x10  # bit 4: present position counts turns
-GOAL_ECHO = Register(67, 2, sign_bit=15, unit="step")
 MAXIMUM_VELOCITY_LIMIT = Register(84, 1, unit="50 step/s")
 # Register 41 at 254 (LeRobot's setting) behaves like 0, no profile: BAM's fits need none, and with
 # a 25400 step/s^2 trapezoid the twin follows a recorded person 15 ms later and less like the arm.
@@ -128,14 +127,6 @@ def decode(register: Register, memory: bytearray | bytes) -> int:
 def put(memory: bytearray, register: Register, count: int) -> None:
     """Store a count in a memory image."""
     memory[register.address : register.address + register.size] = encode(register, count)
-
-
-def clamp(register: Register, count: int) -> int:
-    """Return the nearest count that the register can show."""
-    if register.sign_bit is not None:
-        limit = (1 << register.sign_bit) - 1
-        return max(-limit, min(limit, count))
-    return max(0, min(count, 256**register.size - 1))
 
 
 def factory_memory(servo_id: int) -> bytearray:

@@ -1,5 +1,7 @@
 """One emulated STS3215: its memory, what reading and writing it does, and the motor behind it."""
 
+import struct
+
 from robot import registers
 from robot.joints import MAX_TICK, TICKS_PER_TURN
 from robot.registers import EEPROM_END, STATE_BLOCK, Register
@@ -21,6 +23,9 @@ _GOAL_BYTES = frozenset((_GOAL.address, _GOAL.address + 1))
 _TORQUE = registers.TORQUE_ENABLE.address
 _LOCK = registers.LOCK.address
 _SENSED = range(STATE_BLOCK.address, STATE_BLOCK.address + STATE_BLOCK.size)
+# Registers 56..70: position, velocity, load, voltage, temperature, pending write, status, moving,
+# the goal driven to (67, where the newer map has it), current.
+_STATE = struct.Struct("<HHHBBBBBHH")
 _PHASE_FINE_SPEED = 0x04  # phase bit 2: speeds are in step/s, else in 50 step/s
 
 
@@ -66,7 +71,8 @@ class Servo:
 
     def rest_at_present(self) -> None:
         """Make the present position the goal, as at power-up."""
-        table.put(self._memory, _GOAL, table.clamp(_GOAL, self.motor.rest_at_present()))
+        goal = _sign_magnitude(self.motor.rest_at_present(), 15)
+        self._memory[_GOAL.address : _GOAL.address + _GOAL.size] = goal.to_bytes(2, "little")
 
     # -- wire ----------------------------------------------------------------------------------
 
@@ -154,21 +160,19 @@ class Servo:
 
     def _sense(self) -> None:
         """Bring the present-value registers up to date."""
-        motor, memory = self.motor, self._memory
-        speed = round(motor.velocity_rad_s * STEPS_PER_RAD)
-        for register, count in (
-            (registers.PRESENT_POSITION, motor.present_tick),
-            (registers.PRESENT_VELOCITY, speed),
-            (registers.PRESENT_LOAD, round(motor.duty * 1000)),
-            (registers.PRESENT_VOLTAGE, round(motor.supply_v * 10)),
-            (registers.PRESENT_TEMPERATURE, int(motor.celsius)),
-            (registers.ASYNC_WRITE_FLAG, self._deferred is not None),
-            (registers.STATUS, motor.status),
-            (registers.MOVING, motor.is_moving),
-            (table.GOAL_ECHO, motor.goal_tick),
-            (registers.PRESENT_CURRENT, round(motor.supply_current_a / CURRENT_COUNT_A)),
-        ):
-            table.put(memory, register, table.clamp(register, int(count)))
+        motor = self.motor
+        self._memory[_SENSED.start : _SENSED.stop] = _STATE.pack(
+            _sign_magnitude(motor.present_tick, 15),
+            _sign_magnitude(round(motor.velocity_rad_s * STEPS_PER_RAD), 15),
+            _sign_magnitude(round(motor.duty * 1000), 10),
+            min(255, max(0, round(motor.supply_v * 10))),
+            min(255, int(motor.celsius)),
+            self._deferred is not None,
+            motor.status,
+            motor.is_moving,
+            _sign_magnitude(motor.goal_tick, 15),
+            round(motor.supply_current_a / CURRENT_COUNT_A),
+        )
 
     def _switch_torque(self, value: int, before: int, written: set[int]) -> None:
         """Take 0, 1, 2; at 128 let the present position read 2048 and leave torque as it was."""
@@ -228,3 +232,9 @@ class Servo:
             overload_time=count(registers.PROTECTION_TIME),
             protective_torque=count(registers.PROTECTIVE_TORQUE),
         )
+
+
+def _sign_magnitude(count: int, sign_bit: int) -> int:
+    """Encode a measured value, held at the ends of its field."""
+    limit = (1 << sign_bit) - 1
+    return min(count, limit) if count >= 0 else min(-count, limit) | (1 << sign_bit)
