@@ -12,10 +12,18 @@ import scservo_sdk
 from robot.clock import Clock
 from robot.errors import ServoTimeout
 from robot.joints import JOINTS, SERVO_IDS
-from robot.port import BLOCK_MARGIN_S, BYTE_S, EEPROM_MARGIN_S, SINGLE_MARGIN_S, TURNAROUND_S, ServoPort
+from robot.port import (
+    BLOCK_MARGIN_S,
+    BYTE_S,
+    EEPROM_MARGIN_S,
+    SINGLE_MARGIN_S,
+    TURNAROUND_S,
+    ServoPort,
+)
 from robot.registers import (
     BROADCAST_ID,
     GOAL_POSITION,
+    MODEL_NUMBER,
     TORQUE_ENABLE,
     Register,
     decode_sign_magnitude,
@@ -25,6 +33,7 @@ from robot.registers import (
 _SYNC_READ = 0x82
 _SYNC_WRITE = 0x83
 _WRITE = 0x03
+QUARANTINE_S = 0.02  # after a missing reply: longer than any reply seen to be late
 _REPLY_OVERHEAD = 6  # FF FF id len error ... checksum
 
 
@@ -36,7 +45,11 @@ def frame(servo_id: int, instruction: int, parameters: bytes) -> bytes:
 
 def joint_name(servo_id: int) -> str:
     """Name the joint of a servo id for a message."""
-    return f"{JOINTS[servo_id - 1]} (servo {servo_id})" if servo_id in SERVO_IDS else f"servo {servo_id}"
+    return (
+        f"{JOINTS[servo_id - 1]} (servo {servo_id})"
+        if servo_id in SERVO_IDS
+        else f"servo {servo_id}"
+    )
 
 
 @dataclass
@@ -67,12 +80,16 @@ class BlockRead:
     def __init__(self, register: Register, ids: Sequence[int]) -> None:
         self.ids = tuple(ids)
         self.size = register.size
-        self.request = frame(BROADCAST_ID, _SYNC_READ, bytes((register.address, register.size, *ids)))
+        self.request = frame(
+            BROADCAST_ID, _SYNC_READ, bytes((register.address, register.size, *ids))
+        )
         self.stride = _REPLY_OVERHEAD + register.size
         self.reply_bytes = self.stride * len(self.ids)
         self.wire_s = (len(self.request) + self.reply_bytes) * BYTE_S
         self.deadline_s = self.wire_s + len(self.ids) * TURNAROUND_S + BLOCK_MARGIN_S
-        self._prefixes = [b"\xff\xff" + bytes((servo_id, register.size + 2)) for servo_id in self.ids]
+        self._prefixes = [
+            b"\xff\xff" + bytes((servo_id, register.size + 2)) for servo_id in self.ids
+        ]
 
     def decode(self, received: bytes) -> tuple[dict[int, bytes], dict[int, int], bool]:
         """Return data and error byte a servo, and whether every byte was where it should be."""
@@ -131,13 +148,15 @@ class ServoBus:
 
     # Single transactions: set-up, calibration, EEPROM ---------------------------------------------------------------
 
-    def ping(self, servo_id: int, *, tries: int = 3) -> int | None:
-        """Return the servo's model number, None when nothing answers `tries` times."""
-        for _ in range(tries):
-            model, result, _ = self._call(lambda: self._sdk.ping(self.port, servo_id))
-            if result == scservo_sdk.COMM_SUCCESS:
-                return int(model)
-        return None
+    def ping(self, servo_id: int) -> int | None:
+        """Return the servo's model number, None when nothing answers.
+
+        Asks for the model at once: the SDK's own ping fails with an IndexError when a late reply meets its second question.
+        """
+        try:
+            return self.read(servo_id, MODEL_NUMBER)
+        except ServoTimeout:
+            return None
 
     def read(self, servo_id: int, register: Register, *, tries: int = 3) -> int:
         """Read one register; raises ServoTimeout after `tries` silent tries."""
@@ -147,23 +166,31 @@ class ServoBus:
             )
             if result == scservo_sdk.COMM_SUCCESS and len(data) == register.size:
                 value = int.from_bytes(bytes(data), "little")
-                return value if register.sign_bit is None else decode_sign_magnitude(value, register.sign_bit)
-            self.counters.note_timeout(servo_id)
+                return (
+                    value
+                    if register.sign_bit is None
+                    else decode_sign_magnitude(value, register.sign_bit)
+                )
+            self._let_late_replies_pass(servo_id)
         raise self._timeout(servo_id, "read", register, tries)
 
     def write(self, servo_id: int, register: Register, value: int, *, tries: int = 3) -> None:
         """Write one register and wait for the acknowledgement; raises ServoTimeout after `tries`."""
-        encoded = value if register.sign_bit is None else encode_sign_magnitude(value, register.sign_bit)
+        encoded = (
+            value if register.sign_bit is None else encode_sign_magnitude(value, register.sign_bit)
+        )
         data = list(encoded.to_bytes(register.size, "little"))
         self.port.margin_s = EEPROM_MARGIN_S if register.is_eeprom else SINGLE_MARGIN_S
         try:
             for _ in range(tries):
                 result, _ = self._call(
-                    lambda: self._sdk.writeTxRx(self.port, servo_id, register.address, register.size, data)
+                    lambda: self._sdk.writeTxRx(
+                        self.port, servo_id, register.address, register.size, data
+                    )
                 )
                 if result == scservo_sdk.COMM_SUCCESS:
                     return
-                self.counters.note_timeout(servo_id)
+                self._let_late_replies_pass(servo_id)
         finally:
             self.port.margin_s = SINGLE_MARGIN_S
         raise self._timeout(servo_id, "write", register, tries)
@@ -227,6 +254,11 @@ class ServoBus:
         self._is_clean = False
         self.port.send(packet)
         self.port.send(packet)
+
+    def _let_late_replies_pass(self, servo_id: int) -> None:
+        """Count a missing reply and keep quiet: what still comes is flushed before the next request."""
+        self.counters.note_timeout(servo_id)
+        self.clock.sleep_until(self.clock.now_s() + QUARANTINE_S)
 
     def _call[T](self, transaction: Callable[[], T]) -> T:
         """Run an SDK transaction; its "in use" flag never survives an exception."""
