@@ -7,6 +7,7 @@ stand beside those of the real follower in the same file.
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from html import escape
@@ -87,6 +88,11 @@ def _fit_json(fit: Fit) -> dict[str, float]:
     }
 
 
+def _finite(ratio: float) -> float | None:
+    """Return what JSON can hold: None for the ratio to a follower without any residual."""
+    return round(ratio, 3) if math.isfinite(ratio) else None
+
+
 def _as_json(
     recordings: list[Recording], results: dict[Route, list[Comparison]], *, is_within: bool
 ) -> dict[str, object]:
@@ -101,7 +107,7 @@ def _as_json(
                     "real": _fit_json(each.real),
                     "twin": _fit_json(each.twin),
                     "delay_error_s": round(each.delay_error_s, 4),
-                    "residual_ratio": round(each.residual_ratio, 3),
+                    "residual_ratio": _finite(each.residual_ratio),
                     "is_within": each.is_within,
                 }
                 for each in comparisons

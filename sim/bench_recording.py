@@ -7,6 +7,7 @@ air: where the recorded one stood is unknown, and with nominal joint ranges its 
 30 mm into a table.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,8 +73,8 @@ class Comparison:
 
     @property
     def residual_ratio(self) -> float:
-        """Residual of the twin over that of the real joint."""
-        return self.twin.residual / self.real.residual
+        """Residual of the twin over that of the real joint; infinite beside a perfect one."""
+        return self.twin.residual / self.real.residual if self.real.residual else math.inf
 
     @property
     def is_within(self) -> bool:
@@ -109,8 +110,8 @@ def deg_to_normalised(samples_deg: Samples, calibration: Calibration) -> Samples
 
 
 def _normalised_per_deg(calibration: Calibration) -> FloatVector:
-    span = (calibration.range_max_ticks - calibration.range_min_ticks) * DEG_PER_TICK
-    scale: FloatVector = 200.0 / span
+    span_ticks = calibration.range_max_ticks - calibration.range_min_ticks
+    scale: FloatVector = np.asarray(200.0 / DEG_PER_TICK / span_ticks, dtype=np.float64)
     scale[GRIPPER] = 1.0
     return scale
 

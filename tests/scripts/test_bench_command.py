@@ -40,6 +40,7 @@ def test_json_holds_both_routes_and_all_joints(
         assert list(joints) == list(JOINTS)
         assert joints["shoulder_pan"]["real"]["delay_s"] == 0.0
         assert joints["shoulder_pan"]["twin"]["delay_s"] > 0.08
+        assert joints["shoulder_pan"]["residual_ratio"] is None  # JSON knows no infinity
     assert report["is_within"] is False
 
 

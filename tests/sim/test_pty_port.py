@@ -144,7 +144,7 @@ def served(port: PtyPort) -> Iterator[None]:
         while True:
             due_s = port.due_s
             wait_s = None if due_s is None else max(0.0, due_s - clock.now_s())
-            if stop_read in select.select([port, stop_read], [], [], wait_s)[0]:
+            if stop_read in select.select([port.fileno(), stop_read], [], [], wait_s)[0]:
                 return
             port.serve_ready(clock.now_s())
 

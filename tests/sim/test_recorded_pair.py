@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robot.errors import ConfigError
-from robot.joints import JOINTS
+from robot.joints import JOINTS, FloatVector
 from sim.recorded_pair import fit_delay, load_recording
 
 HEADER = ",".join(
@@ -77,7 +77,7 @@ def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
 
 def test_finds_a_constant_delay_and_what_remains() -> None:
     rng = np.random.default_rng(3)
-    times_s = np.arange(0, 12, 1 / 30)
+    times_s: FloatVector = np.arange(0, 12, 1 / 30, dtype=np.float64)
     action = 40 * np.sin(1.7 * times_s) + 10 * np.sin(4.1 * times_s)
     state = np.interp(times_s - 0.137, times_s, action) + rng.normal(0, 0.4, times_s.size)
 
@@ -89,7 +89,7 @@ def test_finds_a_constant_delay_and_what_remains() -> None:
 
 
 def test_a_constant_droop_is_part_of_the_residual() -> None:
-    times_s = np.arange(0, 12, 1 / 30)
+    times_s: FloatVector = np.arange(0, 12, 1 / 30, dtype=np.float64)
     action = 40 * np.sin(1.7 * times_s)
 
     fit = fit_delay([(times_s, action, action - 2.0)])

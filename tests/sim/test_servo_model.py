@@ -26,7 +26,8 @@ class Bench:
     ) -> None:
         self.bank = ServoBank(supply_v, mount_ticks=(0,) * 6, gear=gear)
         self.friction = geared_friction(LEADER_GEARS if gear is LEADER_GEAR else FOLLOWER_GEARS)
-        self.rad, self.rad_s = np.zeros(6), np.zeros(6)
+        self.rad: FloatVector = np.zeros(6)
+        self.rad_s: FloatVector = np.zeros(6)
         self.load_nm = np.zeros(6)
         self._now_s = 0.0
         self.bank.step(self.rad, self.rad_s)
