@@ -26,7 +26,7 @@ class Args:
     output: Path
     """Folder of the dataset; created when it is not there."""
     repo_id: str = ""
-    """Name of the dataset on the Hugging Face hub, owner/name; default: local/<name of the folder>."""
+    """The dataset's name on the Hugging Face hub, owner/name; default: local/<folder>."""
     fps: int = 30
     """Rows a second."""
     task: str | None = None
@@ -40,9 +40,9 @@ class Args:
     )
     """Outcomes to export; episodes marked failed are left out by default."""
     unfinished: bool = False
-    """Also take journals whose recording was cut off (*.mcap.part), up to their last whole message."""
+    """Also take journals that were cut off (*.mcap.part), up to their last whole message."""
     rebuild: bool = False
-    """Write the dataset anew (other fps, other codec) and exchange it for the old one at the end."""
+    """Write the dataset anew (other fps, other codec); it replaces the old one at the end."""
 
 
 def main(args: Args) -> int:

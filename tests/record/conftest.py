@@ -10,6 +10,7 @@ import pytest
 from record.header import CameraHeader, JournalHeader
 from record.journal import JournalWriter
 from robot.frames import Frame
+from robot.joints import FloatVector
 from robot.loop import JointSample, Tick
 
 WIDTH, HEIGHT, CAMERA_FPS, RATE_HZ = 64, 48, 30, 100
@@ -24,8 +25,9 @@ def picture(index: int) -> bytes:
 
 def make_tick(index: int, time_s: float) -> Tick:
     """Joints and goals are straight lines in time: interpolated values are known exactly."""
-    slope = np.arange(1.0, 7.0)
-    sample_s = time_s + np.arange(6) * 1e-4
+    slope: FloatVector = np.arange(1.0, 7.0, dtype=np.float64)
+    sample_s: FloatVector = time_s + np.arange(6, dtype=np.float64) * 1e-4
+    line: FloatVector = slope * (time_s + 0.002 - T0_S)
     return Tick(
         index=index,
         time_s=time_s,
@@ -41,8 +43,8 @@ def make_tick(index: int, time_s: float) -> Tick:
             current_ma=np.full(6, 120.0),
             status=(0, 0, 0, 0, 0, 32),
         ),
-        asked_deg=slope * (time_s + 0.002 - T0_S) + 20.0,
-        sent_deg=slope * (time_s + 0.002 - T0_S) + 10.0,
+        asked_deg=np.add(line, 20.0),
+        sent_deg=np.add(line, 10.0),
         sent_s=time_s + 0.002,
     )
 
