@@ -96,7 +96,7 @@ class ServoBank:
             motor.supply_v = supply_v
 
     def reseat(self) -> None:
-        """Take the next angle as goal: the scene was set anew, and no servo has a way to go from the old one."""
+        """Take the next angle as goal: the scene was set anew, and no servo has a way to go."""
         self._is_booting = True
 
     # -- power and flash -----------------------------------------------------------------------
