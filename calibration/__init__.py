@@ -1,5 +1,6 @@
 """Making arms agree with the model and with each other: the hand sweep, its checks, and what is stored.
 
-Library code here never prompts and never prints: steps are generators of readings, which a terminal drives now and a web page can
-drive later. Knows the bus and the joints; knows nothing of people, episodes or policies.
+Library code here never prompts and never prints: steps are generators of readings, which a terminal
+drives now and a web page can drive later. Knows the bus and the joints; knows nothing of people,
+episodes or policies.
 """

@@ -1,8 +1,9 @@
 """The hand sweep: each joint moved to both of its ends, unwrapped over the encoder's seam, and turned into a calibration.
 
-Zero is chosen so that joint angles agree with the SO-101 model: the swept range is laid over the model's, and the range stored is
-symmetric about the model's zero, because LeRobot's degrees mode takes the middle of the range for zero. Nothing is written to a
-servo before all six joints pass; then it is written as one transaction, read back, and undone if anything fails.
+Zero is chosen so that joint angles agree with the SO-101 model: the swept range is laid over the
+model's, and the range stored is symmetric about the model's zero, because LeRobot's degrees mode
+takes the middle of the range for zero. Nothing is written to a servo before all six joints pass;
+then it is written as one transaction, read back, and undone if anything fails.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ from robot.registers import (
     decode_sign_magnitude,
 )
 
-# Ends of each joint in the model's degrees (TheRobotStudio SO-101 "new calibration" model); gripper -10 closed, 100 open.
+# Ends of each joint in the model's degrees (TheRobotStudio SO-101 "new calibration" model); gripper
+# -10 closed, 100 open.
 MODEL_LOW_DEG = np.array([-110.0, -100.0, -96.83, -95.0, -157.21, -10.0])
 MODEL_HIGH_DEG = np.array([110.0, 100.0, 96.83, 95.0, 162.79, 100.0])
 SPAN_TOLERANCE = 0.10  # of the expected span: printed parts and backlash stay within a few per cent
@@ -60,7 +62,9 @@ class SweepReading:
 
 
 def sweep(bus: ServoBus, clock: Clock) -> Iterator[SweepReading]:
-    """Yield a reading 50 times a second while a hand moves the joints; the caller stops when it is content."""
+    """Yield a reading 50 times a second while a hand moves the joints; the caller stops when it is
+    content.
+    """
     block = BlockRead(PRESENT_POSITION, SERVO_IDS)
     offsets = np.array([bus.read(servo_id, HOMING_OFFSET) for servo_id in SERVO_IDS])
     expected_deg = MODEL_HIGH_DEG - MODEL_LOW_DEG
@@ -79,15 +83,21 @@ def sweep(bus: ServoBus, clock: Clock) -> Iterator[SweepReading]:
 def _read_raw(
     bus: ServoBus, block: BlockRead, offsets: TickVector, previous: TickVector | None
 ) -> TickVector:
-    """Read six raw encoder values (before the homing offset), continued over the 0/4095 seam from `previous`."""
+    """Read six raw encoder values (before the homing offset), continued over the 0/4095 seam from
+    `previous`.
+    """
     for _ in range(5):
         reply = bus.read_block(block)
         if len(reply.data) == len(SERVO_IDS):
             break
     else:
         missing = [servo_id for servo_id in SERVO_IDS if servo_id not in reply.data]
-        raise ServoTimeout(f"servo {missing} on {bus.port.name} stopped answering: check its plug, then sweep again")
-    present = [decode_sign_magnitude(int.from_bytes(reply.data[i], "little"), 15) for i in SERVO_IDS]
+        raise ServoTimeout(
+            f"servo {missing} on {bus.port.name} stopped answering: check its plug, then sweep again"
+        )
+    present = [
+        decode_sign_magnitude(int.from_bytes(reply.data[i], "little"), 15) for i in SERVO_IDS
+    ]
     raw = (np.array(present) + offsets) % TICKS_PER_TURN
     if previous is None:
         return raw
@@ -125,7 +135,9 @@ def _solve_joint(index: int, reading: SweepReading) -> JointCalibration:
         zero = low + share * (high - low)
         half_down = half_up = min(zero - low, high - zero)
     offset = (round(zero) - HALF_TURN + TICKS_PER_TURN // 2) % TICKS_PER_TURN - TICKS_PER_TURN // 2
-    offset = max(offset, -2047)  # -2048 does not fit the register's sign and magnitude; one tick is 0.09 degrees
+    offset = max(
+        offset, -2047
+    )  # -2048 does not fit the register's sign and magnitude; one tick is 0.09 degrees
     return JointCalibration(
         id=SERVO_IDS[index],
         drive_mode=0,
@@ -149,7 +161,11 @@ def store_in_servos(bus: ServoBus, calibration: Calibration) -> None:
         restored = _restore(bus, old)
         raise ServoTimeout(
             f"the calibration was not stored ({error}); "
-            + ("the old values are back in all servos" if restored else "and the old values could not be put back")
+            + (
+                "the old values are back in all servos"
+                if restored
+                else "and the old values could not be put back"
+            )
             + ": check power and plugs, then calibrate again"
         ) from error
 

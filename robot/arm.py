@@ -1,8 +1,8 @@
 """Follower and leader: degrees in and out, configuration by difference, and a torque state that is always known.
 
-An arm here is opened on a bus, checked against its calibration, and released on every way out. `release` never raises: it
-broadcasts torque-off twice and reads every servo back, so that it can say one of two things: off (read back), or not reachable:
-cut the power.
+An arm here is opened on a bus, checked against its calibration, and released on every way out.
+`release` never raises: it broadcasts torque-off twice and reads every servo back, so that it can
+say one of two things: off (read back), or not reachable: cut the power.
 """
 
 import numpy as np
@@ -56,9 +56,12 @@ TORQUE_UNKNOWN = "not reachable: cut the power"
 PHASE_MULTI_TURN = 0x10  # angle feedback beyond one turn: positions would leave 0..4095
 MA_PER_COUNT = 6.5
 FIRST_READ_TRIES = 10
-SILENCE_LIMIT_S = 0.5  # the follower holds its last goal meanwhile; then the loop ends and releases it
+SILENCE_LIMIT_S = (
+    0.5  # the follower holds its last goal meanwhile; then the loop ends and releases it
+)
 
-# What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the same arm behind.
+# What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the
+# same arm behind.
 FOLLOWER_REGISTERS: tuple[tuple[Register, int], ...] = (
     (RETURN_DELAY_TIME, 0),
     (MAXIMUM_ACCELERATION, 254),
@@ -82,7 +85,9 @@ GRIPPER_TORQUE_LIMIT = 500
 
 
 def check_servos(bus: ServoBus, arm_name: str) -> None:
-    """Ping the six servos; raises NotConnected naming those that are missing and the cable to look at."""
+    """Ping the six servos; raises NotConnected naming those that are missing and the cable to look
+    at.
+    """
     models = {servo_id: bus.ping(servo_id) for servo_id in bus.ids}
     missing = [servo_id for servo_id, model in models.items() if model is None]
     if len(missing) == len(bus.ids):
@@ -105,10 +110,13 @@ def check_servos(bus: ServoBus, arm_name: str) -> None:
 
 
 def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
-    """Compare the servos' stored values with the file; raises CalibrationMismatch naming the first joint that differs."""
+    """Compare the servos' stored values with the file; raises CalibrationMismatch naming the first
+    joint that differs.
+    """
     for name, joint in zip(JOINTS, calibration.joints, strict=True):
         stored = tuple(
-            bus.read(joint.id, register) for register in (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
+            bus.read(joint.id, register)
+            for register in (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
         )
         expected = (joint.homing_offset, joint.range_min, joint.range_max)
         if stored != expected:
@@ -119,7 +127,9 @@ def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) ->
 
 
 class _JointReader:
-    """Turn block replies into joint samples; keeps the last value of a servo that was silent, with its old time."""
+    """Turn block replies into joint samples; keeps the last value of a servo that was silent, with
+    its old time.
+    """
 
     def __init__(self, bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
         self._bus = bus
@@ -143,8 +153,12 @@ class _JointReader:
             if len(reply.data) == len(SERVO_IDS):
                 self._take(reply)
                 return
-        silent = ", ".join(joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data)
-        raise ServoTimeout(f"{silent} of the {self._arm_name} on {self._bus.port.name} gave no state: check the plug")
+        silent = ", ".join(
+            joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data
+        )
+        raise ServoTimeout(
+            f"{silent} of the {self._arm_name} on {self._bus.port.name} gave no state: check the plug"
+        )
 
     def request(self) -> None:
         self._bus.request(self._block)
@@ -219,7 +233,9 @@ class Leader:
 
 
 class Follower:
-    """An arm that this program moves. Use as a context: leaving it takes torque off, whatever happened."""
+    """An arm that this program moves. Use as a context: leaving it takes torque off, whatever
+    happened.
+    """
 
     def __init__(self, bus: ServoBus, calibration: Calibration, clock: Clock) -> None:
         self.bus = bus
@@ -232,7 +248,9 @@ class Follower:
 
     @classmethod
     def open(cls, bus: ServoBus, calibration: Calibration, clock: Clock) -> "Follower":
-        """Check the servos and the calibration, take torque off, and configure what differs; torque stays off."""
+        """Check the servos and the calibration, take torque off, and configure what differs; torque
+        stays off.
+        """
         check_servos(bus, "follower")
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
@@ -251,7 +269,8 @@ class Follower:
         """Power the joints where they stand: the stale goal register is overwritten before torque comes on.
 
         Raises:
-            ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere (see `torque_state`).
+            ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere
+            (see `torque_state`).
         """
         try:
             for servo_id in SERVO_IDS:
@@ -267,7 +286,9 @@ class Follower:
         self.torque_state = TORQUE_ON
 
     def read(self) -> JointSample:
-        """Return the newest sample of all six joints; raises ServoTimeout when a servo stays silent."""
+        """Return the newest sample of all six joints; raises ServoTimeout when a servo stays
+        silent.
+        """
         self._reader.request()
         return self._reader.collect()
 
@@ -282,14 +303,20 @@ class Follower:
         return self.torque_state
 
     def _configure(self) -> None:
-        """Write only registers that differ (flash wears), read each back, and lock the EEPROM again."""
+        """Write only registers that differ (flash wears), read each back, and lock the EEPROM
+        again.
+        """
         for servo_id in SERVO_IDS:
             wanted = list(FOLLOWER_REGISTERS)
             phase = self.bus.read(servo_id, PHASE)
             wanted.append((PHASE, phase & ~PHASE_MULTI_TURN))
             if servo_id == SERVO_IDS[GRIPPER]:
                 wanted.extend(GRIPPER_REGISTERS)
-            different = [(register, value) for register, value in wanted if self.bus.read(servo_id, register) != value]
+            different = [
+                (register, value)
+                for register, value in wanted
+                if self.bus.read(servo_id, register) != value
+            ]
             if different:
                 self.bus.write(servo_id, LOCK, 0)
                 for register, value in different:
@@ -297,11 +324,15 @@ class Follower:
             self.bus.write(servo_id, LOCK, 1)
             for register, value in MOTION_REGISTERS:
                 is_gripper_torque = register is TORQUE_LIMIT and servo_id == SERVO_IDS[GRIPPER]
-                self.bus.write_verified(servo_id, register, GRIPPER_TORQUE_LIMIT if is_gripper_torque else value)
+                self.bus.write_verified(
+                    servo_id, register, GRIPPER_TORQUE_LIMIT if is_gripper_torque else value
+                )
 
 
 def release_torque(bus: ServoBus) -> str:
-    """Broadcast torque-off twice, then read every servo back; never raises, and returns the torque state."""
+    """Broadcast torque-off twice, then read every servo back; never raises, and returns the torque
+    state.
+    """
     is_off = True
     try:
         bus.broadcast_torque_off()

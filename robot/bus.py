@@ -1,7 +1,8 @@
 """The servo bus: single transactions through the SDK, block transactions by a fast path of precomputed frames.
 
-A block read is one write, one deadline and a decode at fixed stride; a corrupt or missing reply costs that servo one sample and
-never the others, and never returns an old value. Every reply's error byte is kept. Facts of the protocol: docs/provenance.md.
+A block read is one write, one deadline and a decode at fixed stride; a corrupt or missing reply
+costs that servo one sample and never the others, and never returns an old value. Every reply's
+error byte is kept. Facts of the protocol: docs/provenance.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -146,12 +147,14 @@ class ServoBus:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Single transactions: set-up, calibration, EEPROM ---------------------------------------------------------------
+    # Single transactions: set-up, calibration, EEPROM
+    # ---------------------------------------------------------------
 
     def ping(self, servo_id: int) -> int | None:
         """Return the servo's model number, None when nothing answers.
 
-        Asks for the model at once: the SDK's own ping fails with an IndexError when a late reply meets its second question.
+        Asks for the model at once: the SDK's own ping fails with an IndexError when a late reply
+        meets its second question.
         """
         try:
             return self.read(servo_id, MODEL_NUMBER)
@@ -196,7 +199,9 @@ class ServoBus:
         raise self._timeout(servo_id, "write", register, tries)
 
     def write_verified(self, servo_id: int, register: Register, value: int) -> None:
-        """Write and read back: an acknowledgement proves receipt only. Raises ServoTimeout when it did not take."""
+        """Write and read back: an acknowledgement proves receipt only. Raises ServoTimeout when it
+        did not take.
+        """
         for _ in range(2):
             self.write(servo_id, register, value)
             if self.read(servo_id, register) == value:
@@ -206,7 +211,8 @@ class ServoBus:
             "power the arm off and on, then try again"
         )
 
-    # Block transactions: the control loop ---------------------------------------------------------------------------
+    # Block transactions: the control loop
+    # ---------------------------------------------------------------------------
 
     def request(self, block: BlockRead) -> None:
         """Send a block request and return at once; `collect` waits for the replies."""
@@ -217,7 +223,9 @@ class ServoBus:
         self.port.send(block.request)
 
     def collect(self, block: BlockRead) -> BlockReply:
-        """Wait for the replies to `request` until its deadline; servos that stayed silent are left out."""
+        """Wait for the replies to `request` until its deadline; servos that stayed silent are left
+        out.
+        """
         deadline_s = self._sent_s + block.deadline_s
         received = b""
         while len(received) < block.reply_bytes:
@@ -256,7 +264,9 @@ class ServoBus:
         self.port.send(packet)
 
     def _let_late_replies_pass(self, servo_id: int) -> None:
-        """Count a missing reply and keep quiet: what still comes is flushed before the next request."""
+        """Count a missing reply and keep quiet: what still comes is flushed before the next
+        request.
+        """
         self.counters.note_timeout(servo_id)
         self.clock.sleep_until(self.clock.now_s() + QUARANTINE_S)
 

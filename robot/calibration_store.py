@@ -1,7 +1,8 @@
 """Calibrations on disk: LeRobot's exact file, and a sibling that LeRobot never sees.
 
-LeRobot 0.6 refuses a calibration file with any extra key, so date, spans and hash live in `<id>.so101.json` beside it. Both are
-written to a temporary file, synced and renamed: a crash leaves the old pair.
+LeRobot 0.6 refuses a calibration file with any extra key, so date, spans and hash live in
+`<id>.so101.json` beside it. Both are written to a temporary file, synced and renamed: a crash
+leaves the old pair.
 """
 
 import json
@@ -15,7 +16,10 @@ from robot.joints import JOINTS, Calibration, JointCalibration
 from robot.rig import ArmProfile, lerobot_calibration_root
 
 SIDECAR_SCHEMA = 1
-LEROBOT_FOLDERS = {"follower": Path("robots/so_follower"), "leader": Path("teleoperators/so_leader")}
+LEROBOT_FOLDERS = {
+    "follower": Path("robots/so_follower"),
+    "leader": Path("teleoperators/so_leader"),
+}
 
 
 class CalibrationSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,13 +48,21 @@ def load_calibration(path: Path) -> Calibration:
     try:
         table = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ConfigError(f"no calibration at {path}: run './so101 calibrate' for this rig first") from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as a calibration ({error}): calibrate this arm again") from error
+        raise ConfigError(
+            f"no calibration at {path}: run './so101 calibrate' for this rig first"
+        ) from error
+    except (OSError, ValueError) as error:  # not JSON, or not text
+        raise ConfigError(
+            f"{path} cannot be read as a calibration ({error}): calibrate this arm again"
+        ) from error
     try:
-        joints = tuple(msgspec.convert(table[name], JointCalibrationFile).to_joint() for name in JOINTS)
+        joints = tuple(
+            msgspec.convert(table[name], JointCalibrationFile).to_joint() for name in JOINTS
+        )
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path} is not a calibration of six joints ({error}): calibrate this arm again") from error
+        raise ConfigError(
+            f"{path} is not a calibration of six joints ({error}): calibrate this arm again"
+        ) from error
     return Calibration(joints)
 
 
@@ -65,17 +77,23 @@ class JointCalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
     def to_joint(self) -> JointCalibration:
         """Check and convert."""
-        return JointCalibration(self.id, self.drive_mode, self.homing_offset, self.range_min, self.range_max)
+        return JointCalibration(
+            self.id, self.drive_mode, self.homing_offset, self.range_min, self.range_max
+        )
 
 
 def load_sidecar(path: Path) -> CalibrationSidecar | None:
-    """Read the sibling of a calibration file; None when LeRobot made the calibration and there is none."""
+    """Read the sibling of a calibration file; None when LeRobot made the calibration and there is
+    none.
+    """
     sidecar = _sidecar_path(path)
     if not sidecar.exists():
         return None
     table = json.loads(sidecar.read_text())
     if table.get("schema", 0) > SIDECAR_SCHEMA:
-        raise UnsupportedSchema(f"{sidecar} (schema {table['schema']}) was written by a newer version: update so101")
+        raise UnsupportedSchema(
+            f"{sidecar} (schema {table['schema']}) was written by a newer version: update so101"
+        )
     return msgspec.convert(table, CalibrationSidecar)
 
 
@@ -93,7 +111,9 @@ def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationS
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_durably(_sidecar_path(path), msgspec.json.format(msgspec.json.encode(sidecar), indent=4))
+        _write_durably(
+            _sidecar_path(path), msgspec.json.format(msgspec.json.encode(sidecar), indent=4)
+        )
         _write_durably(path, json.dumps(table, indent=4).encode())
     except OSError as error:
         raise ConfigError(

@@ -1,7 +1,8 @@
 """Time, handed in: nobody in this project asks the operating system for it.
 
-Seconds on one monotonic clock. `MonotonicClock` is the machine's; the twin brings its own, whose `sleep_until` advances
-the simulated world, so that the same loop runs in real time and as fast as the processor allows.
+Seconds on one monotonic clock. `MonotonicClock` is the machine's; the twin brings its own, whose
+`sleep_until` advances the simulated world, so that the same loop runs in real time and as fast as
+the processor allows.
 """
 
 import time
@@ -37,7 +38,8 @@ class MonotonicClock:
 class Pacer:
     """Keep a fixed rate on absolute deadlines: lateness is counted, never hidden by re-anchoring.
 
-    A tick that overruns its slot loses that slot (`missed` grows) and the grid stays where it was: no burst to catch up.
+    A tick that overruns its slot loses that slot (`missed` grows) and the grid stays where it was:
+    no burst to catch up.
     """
 
     def __init__(self, rate_hz: float, clock: Clock) -> None:
@@ -48,7 +50,9 @@ class Pacer:
         self.missed = 0
 
     def wait(self) -> None:
-        """Sleep until the next slot of the grid; afterwards `lateness_s` says how late the wake-up was."""
+        """Sleep until the next slot of the grid; afterwards `lateness_s` says how late the wake-up
+        was.
+        """
         now_s = self._clock.now_s()
         if now_s >= self._next_s:
             skipped = int((now_s - self._next_s) / self.period_s) + 1

@@ -28,7 +28,9 @@ class DeviceSource:
         self._name = name
         self._clock = clock
         if profile.rotation_deg not in (0, 180):
-            raise ConfigError(f"camera '{name}': rotation_deg is {profile.rotation_deg}; only 0 and 180 exist")
+            raise ConfigError(
+                f"camera '{name}': rotation_deg is {profile.rotation_deg}; only 0 and 180 exist"
+            )
         self._is_upside_down = profile.rotation_deg == 180
         self._capture = cv2.VideoCapture(address, cv2.CAP_V4L2)
         if not self._capture.isOpened():
@@ -91,5 +93,9 @@ def _turned(jpeg: bytes) -> bytes:
 
     image = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise CameraLost("a picture could not be decoded to turn it; set rotation_deg = 0 in the profile")
-    return cv2.imencode(".jpg", cv2.rotate(image, cv2.ROTATE_180), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        raise CameraLost(
+            "a picture could not be decoded to turn it; set rotation_deg = 0 in the profile"
+        )
+    return cv2.imencode(".jpg", cv2.rotate(image, cv2.ROTATE_180), [cv2.IMWRITE_JPEG_QUALITY, 95])[
+        1
+    ].tobytes()

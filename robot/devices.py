@@ -4,7 +4,6 @@
 machine. No other code asks what kind an address is.
 """
 
-import grp
 import os
 import stat
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Protocol
 from serial.tools import list_ports
 
 from robot.errors import ConfigError, NoPermission, NotConnected
+from robot.port import permission_remedy
 from robot.rig import RigProfile
 from robot.run_folder import TwinManifest, running_twins
 
@@ -71,7 +71,9 @@ class SystemDevices:
         if address.startswith(TWIN):
             raise _not_running(address)
         known = [f"{port.path} ({port.description})" for port in self.ports()]
-        _check_device(address, "serial port", known, "plug the arm's USB cable in, or correct `port`")
+        _check_device(
+            address, "serial port", known, "plug the arm's USB cable in, or correct `port`"
+        )
         return address
 
     def camera_address(self, address: str) -> str:
@@ -196,7 +198,9 @@ def _look_up(address: str, known: dict[str, str], what: str) -> str:
 
 
 def _not_running(address: str) -> NotConnected:
-    return NotConnected(f"'{address}' needs a running twin; start one in another terminal with: so101 twin")
+    return NotConnected(
+        f"'{address}' needs a running twin; start one in another terminal with: so101 twin"
+    )
 
 
 def _check_device(address: str, kind: str, known: Sequence[str], remedy: str) -> None:
@@ -205,21 +209,16 @@ def _check_device(address: str, kind: str, known: Sequence[str], remedy: str) ->
     try:
         found = os.stat(address)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotConnected(f"{kind} {address} does not exist ({there}); {remedy} in the profile") from error
+        raise NotConnected(
+            f"{kind} {address} does not exist ({there}); {remedy} in the profile"
+        ) from error
     except PermissionError as error:
-        raise NoPermission(f"{kind} {address} is in a folder you may not enter; ask who set this machine up") from error
-    if not stat.S_ISCHR(found.st_mode):
-        raise NotConnected(f"{address} is no {kind} but an ordinary file ({there}); {remedy} in the profile")
-    if not os.access(address, os.R_OK | os.W_OK):
-        group = _group_name(found.st_gid)
         raise NoPermission(
-            f"you may not open the {kind} {address}, which belongs to the group '{group}'; "
-            f"run: sudo usermod -aG {group} $USER, then log out and in again"
+            f"{kind} {address} is in a folder you may not enter; ask who set this machine up"
+        ) from error
+    if not stat.S_ISCHR(found.st_mode):
+        raise NotConnected(
+            f"{address} is no {kind} but an ordinary file ({there}); {remedy} in the profile"
         )
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+    if not os.access(address, os.R_OK | os.W_OK):
+        raise NoPermission(f"you may not open the {kind} {address}; {permission_remedy(address)}")

@@ -22,7 +22,9 @@ class CameraReader(Protocol):
     name: str
 
     def take(self) -> list[Frame]:
-        """Return the frames that arrived since the last call, oldest first; raises CameraLost when the camera died."""
+        """Return the frames that arrived since the last call, oldest first; raises CameraLost when
+        the camera died.
+        """
         ...
 
     def latest(self) -> Frame | None:

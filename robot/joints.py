@@ -1,9 +1,10 @@
 """The six joints of an SO-101 in their one order, and the conversion between ticks and degrees.
 
-Everywhere above the bus a joint vector has shape (6,), float64, in the order of `JOINTS`: five joints in degrees, then
-the gripper in percent (0 closed, 100 open). `_deg` in a name means that vector. The conversion is LeRobot's degrees mode
-(lerobot 0.6 `motors_bus.py`: 360/4095 degrees a tick, zero at the middle of the calibrated range), but rounds where
-LeRobot truncates, so that a round trip never loses a tick.
+Everywhere above the bus a joint vector has shape (6,), float64, in the order of `JOINTS`: five
+joints in degrees, then the gripper in percent (0 closed, 100 open). `_deg` in a name means that
+vector. The conversion is LeRobot's degrees mode (lerobot 0.6 `motors_bus.py`: 360/4095 degrees a
+tick, zero at the middle of the calibrated range), but rounds where LeRobot truncates, so that a
+round trip never loses a tick.
 """
 
 import hashlib
@@ -62,7 +63,9 @@ class Calibration:
         """Refuse anything but one entry a joint."""
         if tuple(joint.id for joint in self.joints) != SERVO_IDS:
             found = [joint.id for joint in self.joints]
-            raise ConfigError(f"a calibration needs servo ids {list(SERVO_IDS)} in order, got {found}")
+            raise ConfigError(
+                f"a calibration needs servo ids {list(SERVO_IDS)} in order, got {found}"
+            )
 
     @property
     def range_min_ticks(self) -> TickVector:
@@ -82,7 +85,9 @@ class Calibration:
     @property
     def sha256(self) -> str:
         """Identify this calibration: hash of its LeRobot JSON, key order fixed."""
-        rows = [[j.id, j.drive_mode, j.homing_offset, j.range_min, j.range_max] for j in self.joints]
+        rows = [
+            [j.id, j.drive_mode, j.homing_offset, j.range_min, j.range_max] for j in self.joints
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
@@ -97,7 +102,9 @@ def ticks_to_deg(ticks: Sequence[int] | TickVector, calibration: Calibration) ->
 
 
 def deg_to_ticks(position_deg: FloatVector, calibration: Calibration) -> TickVector:
-    """Convert six degrees (gripper percent) to the nearest ticks, shape (6,); not clipped to the range."""
+    """Convert six degrees (gripper percent) to the nearest ticks, shape (6,); not clipped to the
+    range.
+    """
     low = calibration.range_min_ticks
     high = calibration.range_max_ticks
     ticks = position_deg / DEG_PER_TICK + (low + high) / 2

@@ -1,7 +1,8 @@
 """What stands between a goal asked and a goal sent: pure functions, and the small state that joins them.
 
-Order: range, then start ramp, then speed, then step. The ramp holds until follower and goal agree, so that no path into
-motion (first tick, resume, replay, policy) can jump. All vectors have shape (6,), degrees and gripper percent.
+Order: range, then start ramp, then speed, then step. The ramp holds until follower and goal agree,
+so that no path into motion (first tick, resume, replay, policy) can jump. All vectors have shape
+(6,), degrees and gripper percent.
 """
 
 import numpy as np
@@ -22,13 +23,17 @@ def clamp_range(goal_deg: FloatVector, low_deg: FloatVector, high_deg: FloatVect
     return np.clip(goal_deg, low_deg, high_deg)
 
 
-def limit_speed(goal_deg: FloatVector, last_deg: FloatVector, max_step_deg: FloatVector) -> FloatVector:
+def limit_speed(
+    goal_deg: FloatVector, last_deg: FloatVector, max_step_deg: FloatVector
+) -> FloatVector:
     """Move from the last goal towards this one by at most `max_step_deg` a joint."""
     return last_deg + np.clip(goal_deg - last_deg, -max_step_deg, max_step_deg)
 
 
 def limit_step(goal_deg: FloatVector, present_deg: FloatVector, window_deg: float) -> FloatVector:
-    """Keep the goal within a window of the measured position, so that a blocked joint does not wind up."""
+    """Keep the goal within a window of the measured position, so that a blocked joint does not wind
+    up.
+    """
     return np.clip(goal_deg, present_deg - window_deg, present_deg + window_deg)
 
 
@@ -38,7 +43,9 @@ def agrees(goal_deg: FloatVector, last_deg: FloatVector, tolerance_deg: float) -
 
 
 class GoalLimiter:
-    """Range, start ramp, speed and step for one follower; advances one nominal period a call, however late the tick."""
+    """Range, start ramp, speed and step for one follower; advances one nominal period a call,
+    however late the tick.
+    """
 
     def __init__(self, calibration: Calibration, *, rate_hz: float, max_speed_deg_s: float) -> None:
         low_deg, high_deg = calibration.range_deg
@@ -63,7 +70,9 @@ class GoalLimiter:
         """
         asked_deg = goal.position_deg
         if asked_deg.shape != (6,) or not np.all(np.isfinite(asked_deg)):
-            raise LimitRefused(f"a goal of six finite numbers is needed, got {asked_deg}: nothing was sent")
+            raise LimitRefused(
+                f"a goal of six finite numbers is needed, got {asked_deg}: nothing was sent"
+            )
         if self._last_deg is None:
             self._last_deg = clamp_range(observed.position_deg, self._low_deg, self._high_deg)
         target_deg = clamp_range(asked_deg, self._low_deg, self._high_deg)

@@ -1,8 +1,9 @@
 """The one control loop: read, ask, limit, send, tell, wait.
 
-Teleoperation, jogging, replay, policy rollout and human take-over differ only in their `GoalSource`; recording, plotting
-and evaluation are `TickListener`s. The loop knows roles, never names, and it holds the only call in the program that sends a
-goal to a servo. Whatever ends it, the arm is released first.
+Teleoperation, jogging, replay, policy rollout and human take-over differ only in their
+`GoalSource`; recording, plotting and evaluation are `TickListener`s. The loop knows roles, never
+names, and it holds the only call in the program that sends a goal to a servo. Whatever ends it, the
+arm is released first.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from robot.joints import FloatVector
 class JointSample:
     """What six servos said in one transaction; arrays of shape (6,) in the order of `joints.JOINTS`.
 
-    A servo that gave no valid reply keeps its last values, and its `time_s` stays behind: a sample never looks fresher than
-    it is.
+    A servo that gave no valid reply keeps its last values, and its `time_s` stays behind: a sample
+    never looks fresher than it is.
     """
 
     time_s: FloatVector  # per joint, middle of the transaction, seconds
@@ -45,7 +46,9 @@ class Arm(Protocol):
     """A follower, as the loop sees it."""
 
     def read(self) -> JointSample:
-        """Return the newest sample of all six joints; raises ServoTimeout when the bus stays silent."""
+        """Return the newest sample of all six joints; raises ServoTimeout when the bus stays
+        silent.
+        """
         ...
 
     def send_deg(self, goal_deg: FloatVector) -> None:

@@ -1,9 +1,10 @@
 """A corrected `scservo_sdk.PortHandler` over pyserial: the one way to a servo bus.
 
-The SDK's own handler never flushes its input (`clearPort` waits for output), spins while it waits, keeps time by the wall clock
-and stays "in use" after an exception (specs measured on feetech-servo-sdk 1.0.0). Here the input is flushed before a
-transaction, waiting sleeps in the kernel until an absolute deadline of the clock handed in, the port is opened exclusively, and
-every way a USB adapter can vanish becomes one error. The SDK's packet handler runs on it unchanged.
+The SDK's own handler never flushes its input (`clearPort` waits for output), spins while it waits,
+keeps time by the wall clock and stays "in use" after an exception (specs measured on feetech-servo-
+sdk 1.0.0). Here the input is flushed before a transaction, waiting sleeps in the kernel until an
+absolute deadline of the clock handed in, the port is opened exclusively, and every way a USB
+adapter can vanish becomes one error. The SDK's packet handler runs on it unchanged.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import fcntl
 import grp
 import os
 import select
+import stat
 import termios
 from typing import Protocol
 
@@ -27,6 +29,8 @@ SINGLE_MARGIN_S = 0.050  # USB and scheduler, beyond wire time and turnaround: s
 BLOCK_MARGIN_S = 0.010  # the same in the control loop, where a late reply costs one sample and not the tick after
 TURNAROUND_S = 0.0006  # servo turnaround incl. the longest return delay (254 x 2 us), a reply
 EEPROM_MARGIN_S = 0.150  # a flash commit delays its ack by up to 100 ms
+
+_GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 
 # What pyserial, the tty layer and a vanished USB device raise; termios.error is not an OSError.
 _GONE = (OSError, serial.SerialException, termios.error)
@@ -80,7 +84,9 @@ class PosixLine:
         return sent
 
     def read(self, size: int = 1, /) -> bytes:
-        """Return the bytes that are there, at most `size`, after waiting up to `timeout` for the first."""
+        """Return the bytes that are there, at most `size`, after waiting up to `timeout` for the
+        first.
+        """
         if not self._poll.poll(max(0.0, self.timeout or 0.0) * 1000):
             return b""
         data = os.read(self._fd, size)
@@ -97,7 +103,7 @@ class PosixLine:
         self._serial.close()
 
 
-class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is untyped
+class ServoPort(scservo_sdk.PortHandler):
     """One serial line to six servos, usable by the SDK and by the fast path."""
 
     def __init__(self, line: SerialLine, name: str, clock: Clock) -> None:
@@ -123,7 +129,8 @@ class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is un
         except _GONE as error:
             raise _open_error(path, error) from error
 
-    # What the SDK's packet handler calls, corrected -------------------------------------------------------------
+    # What the SDK's packet handler calls, corrected
+    # -------------------------------------------------------------
 
     def clearPort(self) -> None:  # noqa: N802 - the SDK's name
         """Throw away bytes of earlier transactions (the SDK's own waits for output instead)."""
@@ -143,7 +150,9 @@ class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is un
 
     def setPacketTimeout(self, packet_length: int) -> None:  # noqa: N802 - the SDK's name
         """Start the deadline of a reply of `packet_length` bytes."""
-        self._deadline_s = self.clock.now_s() + packet_length * BYTE_S + TURNAROUND_S + self.margin_s
+        self._deadline_s = (
+            self.clock.now_s() + packet_length * BYTE_S + TURNAROUND_S + self.margin_s
+        )
 
     def setPacketTimeoutMillis(self, msec: float) -> None:  # noqa: N802 - the SDK's name
         """Start a deadline of `msec` milliseconds."""
@@ -161,7 +170,8 @@ class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is un
         with contextlib.suppress(*_GONE):
             self.ser.close()
 
-    # The fast path -----------------------------------------------------------------------------------------------
+    # The fast path --------------------------------------------------------------------------------
+    # ---------------
 
     def send(self, data: bytes) -> int:
         """Write bytes; raises NotConnected when the device is gone."""
@@ -171,7 +181,9 @@ class ServoPort(scservo_sdk.PortHandler):  # type: ignore[misc]  # the SDK is un
             raise self._gone(error) from error
 
     def receive(self, size: int, deadline_s: float) -> bytes:
-        """Return up to `size` bytes as soon as some are there; empty when the deadline passes first."""
+        """Return up to `size` bytes as soon as some are there; empty when the deadline passes
+        first.
+        """
         self.ser.timeout = max(0.0, deadline_s - self.clock.now_s())
         try:
             return bytes(self.ser.read(size))
@@ -197,19 +209,30 @@ def _open_error(path: str, error: BaseException) -> Exception:
     if code is None and error.args and isinstance(error.args[0], int):
         code = error.args[0]
     if code == errno.EACCES:
-        return NoPermission(
-            f"no permission to open {path}: add yourself to its group ({_group_of(path)}) with "
-            f"'sudo usermod -aG {_group_of(path)} $USER' and log in again"
-        )
+        return NoPermission(f"you may not open {path}; {permission_remedy(path)}")
     if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in str(error):
-        return PortBusy(f"{path} is in use by another program: close it (lsof {path} names it) and try again")
+        return PortBusy(
+            f"{path} is in use by another program: close it (lsof {path} names it) and try again"
+        )
     if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-        return NotConnected(f"no serial device at {path}: check the USB cable and the port in the rig profile")
-    return ConfigError(f"{path} cannot be opened as a servo bus ({error}): check the port in the rig profile")
+        return NotConnected(
+            f"no serial device at {path}: check the USB cable and the port in the rig profile"
+        )
+    return ConfigError(
+        f"{path} cannot be opened as a servo bus ({error}): check the port in the rig profile"
+    )
 
 
-def _group_of(path: str) -> str:
+def permission_remedy(path: str) -> str:
+    """Say what lets the person open a device: its group where that may open it, else its mode."""
     try:
-        return grp.getgrgid(os.stat(path).st_gid).gr_name
+        found = os.stat(path)
+        group = grp.getgrgid(found.st_gid).gr_name
     except (OSError, KeyError):
-        return "dialout"
+        return f"look with 'ls -l {path}' whose it is"
+    if group == "root" or found.st_mode & _GROUP_MAY != _GROUP_MAY:
+        return f"until it is plugged in again, this lets you: sudo chmod a+rw {path}"
+    return (
+        f"it belongs to the group '{group}': run 'sudo usermod -aG {group} $USER', "
+        "then log out and in again"
+    )

@@ -1,7 +1,7 @@
 """The STS3215 control table: data, no code beyond the sign-magnitude rule.
 
-Source: Feetech "ST3215 memory register map V3.7"; sign bits as LeRobot 0.6 decodes them, plus load (10) and PWM (10) of the
-same table. Two-byte registers are little-endian. See docs/provenance.md.
+Source: Feetech "ST3215 memory register map V3.7"; sign bits as LeRobot 0.6 decodes them, plus load
+(10) and PWM (10) of the same table. Two-byte registers are little-endian. See docs/provenance.md.
 """
 
 from dataclasses import dataclass
@@ -76,12 +76,16 @@ MOVING = Register(66, 1)
 PRESENT_CURRENT = Register(69, 2, sign_bit=15, unit="6.5 mA")
 MAXIMUM_ACCELERATION = Register(85, 1, unit="100 step/s^2")
 
-# The block that the follower's every tick reads: position, velocity, load, voltage, temperature, status, current.
+# The block that the follower's every tick reads: position, velocity, load, voltage, temperature,
+# status, current.
 STATE_BLOCK = Register(56, 15)
 
 # Names as LeRobot spells them, for messages, doctor and tests.
 NAMES: dict[str, Register] = {
-    "_".join(part if part in ("ID", "CW", "CCW", "LED") else part.capitalize() for part in name.split("_")): value
+    "_".join(
+        part if part in ("ID", "CW", "CCW", "LED") else part.capitalize()
+        for part in name.split("_")
+    ): value
     for name, value in list(globals().items())
     if isinstance(value, Register) and name != "STATE_BLOCK"
 }

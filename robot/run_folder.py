@@ -219,7 +219,9 @@ def read_manifest(path: Path) -> TwinManifest:
             )
         return msgspec.json.decode(content, type=TwinManifest)
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{path} is not the manifest of a twin: {error}; start the twin again") from error
+        raise ConfigError(
+            f"{path} is not the manifest of a twin: {error}; start the twin again"
+        ) from error
 
 
 def running_twins() -> list[TwinManifest]:
@@ -243,7 +245,9 @@ def _make_folder(path: Path, *, exist_ok: bool) -> None:
     except FileExistsError as error:
         raise ConfigError(f"{path} is in the way; remove it or set XDG_RUNTIME_DIR") from error
     except OSError as error:
-        raise StorageFull(f"cannot make {path}: {error.strerror}; free some space there, then start again") from error
+        raise StorageFull(
+            f"cannot make {path}: {error.strerror}; free some space there, then start again"
+        ) from error
 
 
 def _is_alive(path: Path) -> bool:

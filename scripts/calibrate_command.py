@@ -1,7 +1,7 @@
 """Sweep the joints of an arm by hand to both of their ends, check the spans, and store the calibration in the servos and on disk.
 
-On the twin the emulated hand does the sweep. On a real arm: torque goes off, you move every joint to both of its stops, and
-press Enter when every row is green.
+On the twin the emulated hand does the sweep. On a real arm: torque goes off, you move every joint
+to both of its stops, and press Enter when every row is green.
 """
 
 import select

@@ -1,6 +1,7 @@
 """Do the whole job on the digital twin: calibrate, record, train, evaluate, then a demonstration and a rollout in real time.
 
-Every step is a command that can be repeated by hand; the report lists them all. Nothing but a processor is needed.
+Every step is a command that can be repeated by hand; the report lists them all. Nothing but a
+processor is needed.
 """
 
 import os
@@ -16,7 +17,6 @@ from rich.console import Console
 
 from robot.errors import ConfigError
 from scripts.demo_report import DemoStep, write_report
-from scripts.rig_session import DEFAULT_RIG
 
 MEBIBYTE = 1024**2
 NEEDED_MIB = 2000  # journals, dataset, cache and checkpoints of a full run, with room to spare
@@ -29,7 +29,9 @@ class Args:
     output: Path = Path("outputs/demo")
     """Folder for everything the demo makes; an earlier demo in it is replaced."""
     quick: bool = False
-    """At most three minutes: few demonstrations and short training, so the policy will mostly fail; says what it leaves out."""
+    """At most three minutes: few demonstrations and short training, so the policy will mostly fail;
+    says what it leaves out.
+    """
     seed: int = 0
     """Seed of scenes and training."""
 

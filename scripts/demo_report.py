@@ -1,6 +1,7 @@
 """The demo's report: one HTML file with plots, pictures and commands, nothing external.
 
-Everything in it is read from the files that the steps left behind: journals, training log, result files.
+Everything in it is read from the files that the steps left behind: journals, training log, result
+files.
 """
 
 import base64

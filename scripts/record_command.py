@@ -1,7 +1,8 @@
 """Record demonstrations: the leader drives the follower, every episode becomes a journal, and the journals a LeRobot dataset.
 
-Keys while recording: → or n begins and ends an episode, s / f end it marked as success / failure, ← or r discards, Esc or q
-finishes. On the twin --demonstrator lets a script move the leader; --virtual does it as fast as the processor allows.
+Keys while recording: → or n begins and ends an episode, s / f end it marked as success / failure, ←
+or r discards, Esc or q finishes. On the twin --demonstrator lets a script move the leader;
+--virtual does it as fast as the processor allows.
 """
 
 import os

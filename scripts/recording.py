@@ -1,7 +1,8 @@
 """A recording session on a running control loop: one tick listener that opens, feeds and closes episode journals.
 
-The loop never stops between episodes, so teleoperation goes on while an episode is saved and the scene is put back. Who decides when an
-episode begins and ends is an `Operator`: a person's keys, or a script at the twin's side.
+The loop never stops between episodes, so teleoperation goes on while an episode is saved and the
+scene is put back. Who decides when an episode begins and ends is an `Operator`: a person's keys, or
+a script at the twin's side.
 """
 
 from collections.abc import Callable
@@ -51,24 +52,28 @@ class KeyOperator:
     def __init__(self, keys: TerminalKeys) -> None:
         self._keys = keys
 
-    def events(self, session: Session, tick: Tick) -> list[Event]:  # noqa: ARG002
+    def events(self, session: Session, tick: Tick) -> list[Event]:
         """Translate the keys pressed."""
         found = [event_for_key(key, session.state) for key in self._keys.poll()]
         return [event for event in found if event is not None]
 
 
 class TimedOperator:
-    """Nobody: the session's own times end episodes and resets; only the first episode has to be begun."""
+    """Nobody: the session's own times end episodes and resets; only the first episode has to be
+    begun.
+    """
 
     start: TaskStart | None = None
 
-    def events(self, session: Session, tick: Tick) -> list[Event]:  # noqa: ARG002
+    def events(self, session: Session, tick: Tick) -> list[Event]:
         """Begin when idle."""
         return [Event.START] if session.state is State.IDLE else []
 
 
 class TwinOperator:
-    """A script beside the twin: sets each scene, lets the demonstrator work, keeps what succeeded, tries again what did not."""
+    """A script beside the twin: sets each scene, lets the demonstrator work, keeps what succeeded,
+    tries again what did not.
+    """
 
     def __init__(
         self, control: TwinControl, limiter: GoalLimiter, seeds: Callable[[int, int], int]

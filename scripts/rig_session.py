@@ -1,7 +1,8 @@
 """Open a rig for one command: arms, cameras, limits and clock, in real time or in the twin's virtual time.
 
-Real time: addresses go through `Devices`; where they name a twin and none runs, one is started for the length of the command and
-said so. Virtual time: the same arms and loop on the in-memory twin, as fast as the processor allows.
+Real time: addresses go through `Devices`; where they name a twin and none runs, one is started for
+the length of the command and said so. Virtual time: the same arms and loop on the in-memory twin,
+as fast as the processor allows.
 """
 
 from collections.abc import Iterator
@@ -64,7 +65,9 @@ class Rig:
         )
 
     def require_control(self, flag: str) -> TwinControl:
-        """Return the twin's control; raises ConfigError naming the flag that only a twin understands."""
+        """Return the twin's control; raises ConfigError naming the flag that only a twin
+        understands.
+        """
         if self.control is None:
             raise ConfigError(
                 f"{flag} needs the digital twin, and {self.path} describes real arms: leave it out"

@@ -1,6 +1,7 @@
 """How a command ends: INT, TERM and HUP ask the loop to stop; the second one interrupts whatever is going on.
 
-Both ways pass through the loop's release. SIGKILL cannot: what then holds the arm is written in docs/safety.md.
+Both ways pass through the loop's release. SIGKILL cannot: what then holds the arm is written in
+docs/safety.md.
 """
 
 import signal

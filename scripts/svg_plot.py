@@ -1,6 +1,7 @@
 """Small plots as inline SVG, so that a report is one file with nothing external.
 
-Three kinds, each a function from numbers to markup: lines over an axis, dots in the plane, and bars with intervals.
+Three kinds, each a function from numbers to markup: lines over an axis, dots in the plane, and bars
+with intervals.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Drive the follower with the leader arm, or with keys (--keys).
 
-The follower starts slowly until it agrees with the leader. Ctrl-C stops: torque goes off, is read back, and is shown.
+The follower starts slowly until it agrees with the leader. Ctrl-C stops: torque goes off, is read
+back, and is shown.
 """
 
 from collections.abc import Callable

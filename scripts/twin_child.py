@@ -1,7 +1,7 @@
 """Find a running twin for a rig, or run one for as long as a command needs it.
 
-The child holds the read end of a pipe whose write end is this process's: when this process ends, however it ends, the kernel closes the
-pipe and the child stops by itself (`--until-stdin-closes`).
+The child holds the read end of a pipe whose write end is this process's: when this process ends,
+however it ends, the kernel closes the pipe and the child stops by itself (`--until-stdin-closes`).
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """Demonstrations in virtual time, over several processes; the result depends on the seed alone, not on their number.
 
-Each worker records its share of the episode numbers on a twin of its own, through the same bus, loop, limits and recorder as a person's.
+Each worker records its share of the episode numbers on a twin of its own, through the same bus,
+loop, limits and recorder as a person's.
 """
 
 import multiprocessing
@@ -36,7 +37,9 @@ def record_virtually(
     workers: int,
     on_saved: Callable[[], None],
 ) -> tuple[int, int]:
-    """Record `episodes` demonstrations after those already in `folder`; returns how many were saved and how many tries failed."""
+    """Record `episodes` demonstrations after those already in `folder`; returns how many were saved
+    and how many tries failed.
+    """
     first = len(list_journals(folder))
     numbers = list(range(first, first + episodes))
     jobs = [numbers[start : start + EPISODES_A_JOB] for start in range(0, episodes, EPISODES_A_JOB)]

@@ -90,7 +90,9 @@ class Bench:
 
     def traces(self) -> tuple[set[int], list[str], list[str], list[str]]:
         """Count what a process tree may leave: processes, ptys, sockets, shared memory."""
-        sockets = [row for row in Path("/proc/net/unix").read_text().split() if str(self.folder) in row]
+        sockets = [
+            row for row in Path("/proc/net/unix").read_text().split() if str(self.folder) in row
+        ]
         folders = sorted(path.name for path in (self.folder / "so101").iterdir())
         ptys = sorted(
             os.readlink(link)
@@ -152,7 +154,10 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 COMMANDS = {
     "teleop": (["teleop", "--demonstrator"], "torque on"),
-    "record": (["record", "--demonstrator", "--no-export", "--output", "{folder}/data"], "recording episode"),
+    "record": (
+        ["record", "--demonstrator", "--no-export", "--output", "{folder}/data"],
+        "recording episode",
+    ),
 }
 
 

@@ -5,25 +5,35 @@ import msgspec
 import numpy as np
 import pytest
 
-from calibration.sweep import MODEL_HIGH_DEG, MODEL_LOW_DEG, SweepReading, solve, store_in_servos, sweep
+from calibration.sweep import (
+    MODEL_HIGH_DEG,
+    MODEL_LOW_DEG,
+    SweepReading,
+    solve,
+    store_in_servos,
+    sweep,
+)
 from robot.bus import ServoBus
 from robot.errors import CalibrationMismatch, ServoTimeout
 from robot.joints import JOINTS, SERVO_IDS, ticks_to_deg
 from robot.port import ServoPort
-from robot.registers import HOMING_OFFSET, LOCK, MAX_POSITION_LIMIT, MIN_POSITION_LIMIT
+from robot.registers import HOMING_OFFSET, LOCK, MAX_POSITION_LIMIT, MIN_POSITION_LIMIT, Register
 from robot.registers import PRESENT_POSITION as PRESENT
-from robot.registers import Register
 from robot.rig import TwinProfile, load_rig
 from sim.twin import VirtualRig, open_virtual
 
 STORED = (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
-PROFILE = msgspec.structs.replace(load_rig(Path("configs/twin.toml")), cameras={}, twin=TwinProfile(seed=3))
+PROFILE = msgspec.structs.replace(
+    load_rig(Path("configs/twin.toml")), cameras={}, twin=TwinProfile(seed=3)
+)
 
 
 def full_reading() -> SweepReading:
     expected = MODEL_HIGH_DEG - MODEL_LOW_DEG
     low = np.full(6, 700)
-    return SweepReading(low, low + np.rint(expected * 4096 / 360).astype(int), expected.copy(), expected)
+    return SweepReading(
+        low, low + np.rint(expected * 4096 / 360).astype(int), expected.copy(), expected
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +48,17 @@ def swept() -> tuple[VirtualRig, ServoBus, SweepReading]:
     raise AssertionError("the sweep never ends by itself")
 
 
-def test_a_hand_sweep_calibrates_to_the_models_angles(swept: tuple[VirtualRig, ServoBus, SweepReading]) -> None:
+def test_a_hand_sweep_calibrates_to_the_models_angles(
+    swept: tuple[VirtualRig, ServoBus, SweepReading],
+) -> None:
     rig, bus, reading = swept
     calibration = solve(reading, "follower")
     store_in_servos(bus, calibration)
     ticks = [bus.read(i, PRESENT) for i in SERVO_IDS]
 
-    error_deg = ticks_to_deg(ticks, calibration)[:5] - np.rad2deg(rig.twin.follower.position_rad[:5])
+    error_deg = ticks_to_deg(ticks, calibration)[:5] - np.rad2deg(
+        rig.twin.follower.position_rad[:5]
+    )
 
     assert np.all(np.abs(error_deg) < 1.5)  # a degree of play at either stop
     assert [[bus.read(j.id, r) for r in STORED] for j in calibration.joints] == [
@@ -55,7 +69,9 @@ def test_a_hand_sweep_calibrates_to_the_models_angles(swept: tuple[VirtualRig, S
 
 def test_a_sweep_over_the_encoders_seam_is_unwrapped() -> None:
     reading = full_reading()
-    shifted = dataclasses.replace(reading, low_ticks=reading.low_ticks + 3000, high_ticks=reading.high_ticks + 3000)
+    shifted = dataclasses.replace(
+        reading, low_ticks=reading.low_ticks + 3000, high_ticks=reading.high_ticks + 3000
+    )
 
     calibration = solve(shifted, "leader")
 
@@ -75,23 +91,36 @@ def test_the_wrist_rolls_zero_is_the_models_and_not_the_middle_of_its_stops() ->
 
 
 @pytest.mark.parametrize("joint", range(6))
-@pytest.mark.parametrize(("share", "refused"), [(0.0, True), (0.89, True), (0.91, False), (1.09, False), (1.11, True)])
-def test_refuses_a_joint_that_was_not_moved_over_its_span(joint: int, share: float, refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("share", "refused"), [(0.0, True), (0.89, True), (0.91, False), (1.09, False), (1.11, True)]
+)
+def test_refuses_a_joint_that_was_not_moved_over_its_span(
+    joint: int, share: float, refused: bool
+) -> None:
     reading = full_reading()
     reading.span_deg[joint] *= share
 
     if refused:
-        with pytest.raises(CalibrationMismatch, match=f"{JOINTS[joint]} moved over .*both of its stops"):
+        with pytest.raises(
+            CalibrationMismatch, match=f"{JOINTS[joint]} moved over .*both of its stops"
+        ):
             solve(reading, "leader")
     else:
         solve(reading, "leader")
 
 
-def test_a_failure_half_way_puts_every_old_value_back(swept: tuple[VirtualRig, ServoBus, SweepReading]) -> None:
+def test_a_failure_half_way_puts_every_old_value_back(
+    swept: tuple[VirtualRig, ServoBus, SweepReading],
+) -> None:
     rig, bus, reading = swept
     store_in_servos(bus, solve(reading, "follower"))
     before = [[bus.read(i, r) for r in STORED] for i in SERVO_IDS]
-    other = solve(dataclasses.replace(reading, low_ticks=reading.low_ticks + 40, high_ticks=reading.high_ticks + 40), "follower")
+    other = solve(
+        dataclasses.replace(
+            reading, low_ticks=reading.low_ticks + 40, high_ticks=reading.high_ticks + 40
+        ),
+        "follower",
+    )
     write_verified = bus.write_verified
     writes = iter(range(3))
 

@@ -1,4 +1,6 @@
-"""An arm of emulated servos with locked shafts, on a bus in memory: what the tests of this folder stand on."""
+"""An arm of emulated servos with locked shafts, on a bus in memory: what the tests of this folder
+stand on.
+"""
 
 from dataclasses import dataclass, field
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-# Tests are no package (LeRobot's draccus installs a top-level `tests`), so the bench is loaded by its path.
+# Tests are no package (LeRobot's draccus installs a top-level `tests`), so the bench is loaded by
+# its path.
 _spec = importlib.util.spec_from_file_location(
     "arm_bench", Path(__file__).with_name("arm_bench.py")
 )

@@ -1,4 +1,6 @@
-"""Capture threads and streams: times, numbers, deadlines, and cameras that break off. The stream is served by a thread of the test."""
+"""Capture threads and streams: times, numbers, deadlines, and cameras that break off. The stream is
+served by a thread of the test.
+"""
 
 import socket
 import threading
@@ -35,7 +37,9 @@ def part(
 
 @contextmanager
 def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Serve one client: `talk` gets the socket after the request; the socket stays open until the test ends."""
+    """Serve one client: `talk` gets the socket after the request; the socket stays open until the
+    test ends.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 

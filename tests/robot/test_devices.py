@@ -1,8 +1,8 @@
 """Addresses of the rig profile: what they mean, and the sentence when they mean nothing."""
 
+import grp
 import os
 import pwd
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -134,19 +134,20 @@ def test_lists_cameras_by_their_place_on_the_bus(tmp_path: Path) -> None:
 
 def test_says_which_group_may_open_a_device() -> None:
     """Runs as an unprivileged user: root may open everything."""
+    if os.getuid() != 0:
+        pytest.skip(
+            f"needs root to become another user; this is {pwd.getpwuid(os.getuid()).pw_name}"
+        )
     leader, follower = os.openpty()
     path = os.ttyname(follower)
-    os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
+    os.chown(path, -1, grp.getgrnam("tty").gr_gid)
+    os.chmod(path, 0o660)
     script = (
         "import os, sys; os.setgid(65534); os.setuid(65534)\n"
         "from robot.devices import SystemDevices; from robot.errors import NoPermission\n"
         "try: SystemDevices().port_path(sys.argv[1])\n"
         "except NoPermission as error: print(error)"
     )
-    if os.getuid() != 0:
-        pytest.skip(
-            f"needs root to become another user; this is {pwd.getpwuid(os.getuid()).pw_name}"
-        )
     done = subprocess.run(
         [sys.executable, "-c", _imported_first(script), path],
         capture_output=True,
@@ -157,8 +158,8 @@ def test_says_which_group_may_open_a_device() -> None:
     os.close(leader)
     os.close(follower)
 
-    assert f"you may not open the serial port {path}, which belongs to the group '" in done.stdout
-    assert "sudo usermod -aG" in done.stdout
+    assert f"you may not open the serial port {path}; it belongs to the group 'tty'" in done.stdout
+    assert "sudo usermod -aG tty" in done.stdout
 
 
 def _imported_first(script: str) -> str:
