@@ -1,0 +1,561 @@
+"""Bad input: every command answers with one sentence that says what to do next, and exit code 2.
+
+Nothing half-written is left and no servo is powered. One calibrated twin on ptys serves the whole
+battery as "real arms". Commands run inside the test process (a process each would cost seconds), as
+`python -m scripts` runs them; where the process itself matters (permissions, disk, imports) they run
+as programs.
+"""
+
+import contextlib
+import grp
+import io
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import tty
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from robot.bus import ServoBus
+from robot.clock import MonotonicClock
+from robot.joints import JOINTS, SERVO_IDS
+from robot.port import ServoPort
+from robot.registers import TORQUE_ENABLE
+from scripts.__main__ import main
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TWIN = '[twin]\nseed = 0\ntask = "pick_red"\n'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and with which code it ended."""
+
+    code: int
+    out: str
+    error: str
+
+    def refuses(self, pattern: str) -> None:
+        """Demand exit code 2 and one sentence that matches, with no traceback around it."""
+        said = f"exit code {self.code}\n--- output\n{self.out}\n--- error\n{self.error}"
+        lines = [line for line in self.error.splitlines() if not line.startswith("no twin of")]
+        assert self.code == 2, said
+        assert len(lines) == 1, said
+        assert re.fullmatch(r"so101 \w+: .+", lines[0]), said
+        assert re.search(pattern, lines[0]), said
+
+
+def run(*arguments: str | Path) -> Answer:
+    """Run a command in this process, as `python -m scripts` does."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # how tyro refuses an argument
+            code = int(end.code or 0)
+    return Answer(code, out.getvalue(), error.getvalue())
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Two calibrated arms on ptys and a folder to work in; profiles are made to order."""
+
+    folder: Path
+    leader_port: str
+    follower_port: str
+    camera: str
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(10_000)))
+
+    def profile(
+        self,
+        *,
+        leader_port: str | None = None,
+        follower_port: str | None = None,
+        leader_id: str = "bench_leader",
+        follower_id: str = "bench_follower",
+        camera: str | None = None,
+        extra: str = "",
+    ) -> Path:
+        """Write a rig profile of real arms (the twin's ptys), as asked for."""
+        path = self.folder / f"rig_{next(self.numbers)}.toml"
+        path.write_text(
+            profile_text(
+                leader_port or self.leader_port,
+                follower_port or self.follower_port,
+                self.folder / "calibration",
+                leader_id=leader_id,
+                follower_id=follower_id,
+                camera=camera or self.camera,
+            )
+            + extra
+        )
+        return path
+
+    def torque(self) -> dict[str, list[int]]:
+        """Read back the torque of all twelve servos, over the wire."""
+        return {path: read_torque(path) for path in (self.leader_port, self.follower_port)}
+
+
+def read_torque(path: str) -> list[int]:
+    clock = MonotonicClock()
+    with ServoBus(ServoPort.open(path, clock), clock) as bus:
+        return [bus.read(servo_id, TORQUE_ENABLE) for servo_id in SERVO_IDS]
+
+
+def profile_text(
+    leader_port: str,
+    follower_port: str,
+    calibration: Path,
+    *,
+    leader_id: str = "bench_leader",
+    follower_id: str = "bench_follower",
+    camera: str = "",
+) -> str:
+    """Return a rig profile without a twin; no camera without an address."""
+    text = f"""schema = 1
+name = "bench"
+[leader]
+port = "{leader_port}"
+id = "{leader_id}"
+calibration_dir = "{calibration}"
+[follower]
+port = "{follower_port}"
+id = "{follower_id}"
+calibration_dir = "{calibration}"
+"""
+    if camera:
+        text += f'[cameras.front]\naddress = "{camera}"\nwidth = 64\nheight = 48\nfps = 10\n'
+    return text
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Calibrate the twin's arms, then run it on ptys until the battery is over."""
+    folder = tmp_path_factory.mktemp("bench")
+    rig = folder / "twin.toml"
+    rig.write_text(
+        profile_text("twin:leader", "twin:follower", folder / "calibration", camera="twin:front")
+        + f'{TWIN}eeprom_file = "{folder / "eeprom.json"}"\n'
+    )
+    calibrated = run("calibrate", "--rig", rig, "--virtual")
+    assert calibrated.code == 0, calibrated
+    command = [sys.executable, "-m", "scripts", "twin", "--rig", str(rig), "--json"]
+    with subprocess.Popen(
+        [*command, "--until-stdin-closes"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, "the twin did not start"
+            addresses = json.loads(line)
+            yield Bench(
+                folder,
+                addresses["leader"]["port"],
+                addresses["follower"]["port"],
+                addresses["cameras"]["front"]["http"],
+            )
+        finally:
+            process.terminate()
+            process.wait(10.0)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder to write to, in which nothing may be left when the test is over."""
+    folder = tmp_path / "output"
+    yield folder
+    left = [str(path) for path in folder.rglob("*") if path.is_file()]
+    assert left == [], "half-written files"
+
+
+@pytest.fixture
+def unpowered(bench: Bench) -> Iterator[Bench]:
+    """Give the bench, and demand that no servo is powered when the test is over."""
+    yield bench
+    assert bench.torque() == {bench.leader_port: [0] * 6, bench.follower_port: [0] * 6}
+
+
+def program_environment(**changes: str) -> dict[str, str]:
+    """Return the environment of a command that runs as a program of its own."""
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), **changes}
+
+
+# Rig profiles ------------------------------------------------------------------------------------
+
+COMMANDS_WITH_RIG: dict[str, list[str]] = {
+    "twin": [],
+    "calibrate": [],
+    "teleop": [],
+    "record": ["--output", "OUTPUT"],
+    "deploy": ["CHECKPOINT", "--yes"],
+    "evaluate": ["CHECKPOINT"],
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write what a checkpoint says about itself, with weights that no network could use."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    state = {"type": "STATE", "shape": [6]}
+    config = {
+        "type": "so101_flow",
+        "chunk_size": 10,
+        "input_features": {
+            "observation.state": state,
+            "observation.images.front": {"type": "VISUAL", "shape": [3, 48, 64]},
+        },
+        "output_features": {"action": {"type": "ACTION", "shape": [6]}},
+    }
+    sidecar = {"schema": 1, "fps": 30.0, "joint_names": [f"{joint}.pos" for joint in JOINTS]}
+    files = {"config.json": config, "so101.json": sidecar}
+    files |= {f"policy_{name}processor.json": {"steps": []} for name in ("pre", "post")}
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_RIG)
+def test_a_profile_of_a_newer_version_is_refused(
+    command: str, tmp_path: Path, output: Path, checkpoint: Path
+) -> None:
+    rig = tmp_path / "rig.toml"
+    rig.write_text('# tomorrow\nschema = 99\nname = "x"\ntomorrows_key = 1\n')
+    places = {"OUTPUT": output, "CHECKPOINT": checkpoint}
+    rest = [places.get(word, word) for word in COMMANDS_WITH_RIG[command]]
+
+    run(command, *rest, "--rig", rig).refuses(r"rig\.toml, line 2: schema 99 .*update so101")
+
+
+GOOD_PROFILE = profile_text("/dev/null", "/dev/null", Path("nowhere"))
+BAD_PROFILES: dict[str, tuple[str | bytes, str]] = {
+    "not TOML": ("schema = = 1", r"not valid TOML.*line 1.*mend"),
+    "not text": (b"\xff\xfe\x00\x80", r"is not a text file; name"),
+    "empty": ("", r"`schema`.*(mend|name)"),
+    "a list": ("[[schema]]", r"schema.*(mend|name)"),
+    "schema a word": ('schema = "one"', r"line 1: .*schema.*mend"),
+    "schema zero": (GOOD_PROFILE.replace("schema = 1", "schema = 0"), r"line 1: .*schema.*mend"),
+    "unknown key": (GOOD_PROFILE + "colour = 3\n", r"line 11: .*`colour`.*mend"),
+    "wrong type": (GOOD_PROFILE.replace('"/dev/null"', "5"), r"line 4: .*port.*mend"),
+    "missing key": (GOOD_PROFILE.replace("[follower]", "[follow]"), r"follow.*mend"),
+    "no rate": ("control_rate_hz = 0.0\n" + GOOD_PROFILE, r"line 1: .*control_rate_hz.*mend"),
+    "endless rate": ("control_rate_hz = inf\n" + GOOD_PROFILE, r"line 1: .*control_rate_hz.*mend"),
+    "no frame rate": ("dataset_fps = 0\n" + GOOD_PROFILE, r"line 1: .*dataset_fps.*mend"),
+    "no speed": ("max_speed_deg_s = -1.0\n" + GOOD_PROFILE, r"line 1: .*max_speed_deg_s.*mend"),
+    "odd rotation": (
+        GOOD_PROFILE + '[cameras.a]\naddress = "x"\nrotation_deg = 45\n',
+        r"rotation_deg.*mend",
+    ),
+    "no pixels": (GOOD_PROFILE + '[cameras.a]\naddress = "x"\nwidth = 0\n', r"width.*mend"),
+    "both arms on one port": (GOOD_PROFILE, r"same port.*mend"),
+}
+
+
+@pytest.mark.parametrize("text", BAD_PROFILES)
+def test_a_malformed_profile_is_refused_with_the_key_and_the_line(
+    text: str, tmp_path: Path, output: Path
+) -> None:
+    rig = tmp_path / "rig.toml"
+    content, pattern = BAD_PROFILES[text]
+    rig.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    run("record", "--output", output, "--rig", rig).refuses(pattern)
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_RIG)
+def test_a_missing_profile_is_refused(command: str, output: Path, checkpoint: Path) -> None:
+    places = {"OUTPUT": output, "CHECKPOINT": checkpoint}
+    rest = [places.get(word, word) for word in COMMANDS_WITH_RIG[command]]
+
+    run(command, *rest, "--rig", "nowhere.toml").refuses(
+        r"cannot read the rig profile nowhere\.toml: .*--rig"
+    )
+
+
+def test_a_folder_is_no_profile(tmp_path: Path) -> None:
+    run("teleop", "--rig", tmp_path).refuses(r"cannot read the rig profile .*--rig")
+
+
+# Ports -------------------------------------------------------------------------------------------
+
+MOVING = {
+    "calibrate": ["--duration-s", "1"],
+    "teleop": ["--duration-s", "1"],
+    "record": ["--output", "OUTPUT", "--unattended", "--episode-s", "1", "--reset-s", "1"],
+}
+
+
+def arguments(command: str, output: Path) -> list[str | Path]:
+    return [command, *(output if word == "OUTPUT" else word for word in MOVING[command])]
+
+
+@pytest.mark.parametrize("command", MOVING)
+@pytest.mark.parametrize("arm", ["leader_port", "follower_port"])
+def test_a_wrong_port_is_refused(command: str, arm: str, unpowered: Bench, output: Path) -> None:
+    rig = unpowered.profile(**{arm: "/dev/ttyACM77"})
+
+    run(*arguments(command, output), "--rig", rig).refuses(
+        r"serial port /dev/ttyACM77 does not exist .*plug .* or correct `port` in the profile"
+    )
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "FILE", "FOLDER"])
+def test_what_is_no_serial_device_is_refused(path: str, unpowered: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    place = {"FILE": str(tmp_path / "file"), "FOLDER": str(tmp_path)}.get(path, path)
+
+    run("teleop", "--duration-s", "1", "--rig", unpowered.profile(follower_port=place)).refuses(
+        r"(cannot be opened as a servo bus|no(t a)? serial).*(check|correct)"
+    )
+
+
+def test_a_port_without_servos_is_refused(unpowered: Bench) -> None:
+    controller, terminal = os.openpty()
+    tty.setraw(terminal)  # else the terminal's echo is what answers
+    try:
+        rig = unpowered.profile(follower_port=os.ttyname(terminal))
+        answer = run("teleop", "--duration-s", "1", "--rig", rig)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+    answer.refuses(r"no servo answers on /dev/pts/\d+ \(follower\): check .*power")
+
+
+def test_a_port_that_another_program_holds_is_refused(unpowered: Bench) -> None:
+    clock = MonotonicClock()
+    with ServoBus(ServoPort.open(unpowered.follower_port, clock), clock):
+        answer = run("teleop", "--duration-s", "1", "--rig", unpowered.profile())
+
+    answer.refuses(r"/dev/pts/\d+ is in use by another program: close it")
+
+
+# A terminal of its own, which the unprivileged user may not open; the imports happen before the user
+# changes, because the checkout and the interpreter may lie in a folder that only root may read.
+AS_NOBODY = """
+import os, sys
+from scripts.__main__ import main
+if os.geteuid() == 0:
+    main(["teleop", "--rig", "/nowhere"])  # so that nothing is left to import
+    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder whose parents any user may enter (pytest's own are private)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def run_as_nobody(*words: str | Path, folder: Path) -> Answer:
+    private = folder / "run"
+    private.mkdir(exist_ok=True)
+    private.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *map(str, words)],
+        cwd=folder,
+        env=program_environment(XDG_RUNTIME_DIR=str(private), HOME=str(private)),
+        capture_output=True,
+        text=True,
+        timeout=30.0,
+        check=False,
+    )
+    said = done.stderr.partition("/nowhere")[2].partition("\n")[2] or done.stderr
+    return Answer(done.returncode, done.stdout, said)
+
+
+def test_without_permission_for_the_port_the_group_is_named(open_folder: Path) -> None:
+    controller, terminal = os.openpty()
+    port = os.ttyname(terminal)
+    if os.geteuid() == 0:  # as the kernel sets up a USB adapter; else it is this user's own
+        os.chown(port, 0, grp.getgrnam("dialout").gr_gid)
+    before = stat.S_IMODE(os.stat(port).st_mode)
+    rig = open_folder / "rig.toml"
+    rig.write_text(profile_text(port, f"{port}9", Path("calibration")))
+    try:
+        os.chmod(port, 0o660 if os.geteuid() == 0 else 0)
+        answer = run_as_nobody("teleop", "--rig", rig, folder=open_folder)
+    finally:
+        os.chmod(port, before)
+        os.close(controller)
+        os.close(terminal)
+
+    answer.refuses(
+        rf"may not open the serial port {port}; (it belongs .*usermod -aG dialout|.*chmod a\+rw)"
+    )
+
+
+def test_a_profile_that_may_not_be_read_is_refused(open_folder: Path) -> None:
+    rig = open_folder / "rig.toml"
+    rig.write_text(GOOD_PROFILE)
+    rig.chmod(0)
+
+    run_as_nobody("teleop", "--rig", rig, folder=open_folder).refuses(
+        r"cannot read the rig profile .*Permission denied.*"
+    )
+
+
+# Calibration -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["teleop", "record"])
+def test_the_calibration_of_another_arm_is_refused(
+    command: str, unpowered: Bench, output: Path
+) -> None:
+    rig = unpowered.profile(leader_id="bench_follower", follower_id="bench_leader")
+
+    run(*arguments(command, output), "--rig", rig).refuses(
+        r"(leader|follower) on /dev/pts/\d+ is not the arm of its calibration: \w+ stores .*"
+        r"(Plug the right arm in|so101 calibrate)"
+    )
+
+
+@pytest.mark.parametrize("command", ["teleop", "record"])
+def test_swapped_ports_are_refused(command: str, unpowered: Bench, output: Path) -> None:
+    rig = unpowered.profile(
+        leader_port=unpowered.follower_port, follower_port=unpowered.leader_port
+    )
+
+    run(*arguments(command, output), "--rig", rig).refuses(r"is not the arm of its calibration")
+
+
+@pytest.mark.parametrize("arm", ["leader_id", "follower_id"])
+def test_an_arm_that_was_never_calibrated_is_refused(arm: str, unpowered: Bench) -> None:
+    run("teleop", "--duration-s", "1", "--rig", unpowered.profile(**{arm: "newcomer"})).refuses(
+        r"no calibration at .*newcomer\.json: run '\./so101 calibrate'"
+    )
+
+
+BAD_CALIBRATIONS: dict[str, str | bytes] = {
+    "not JSON": "{",
+    "not text": b"\xff\xfe\x80",
+    "a list": "[]",
+    "a joint is missing": '{"shoulder_pan": {}}',
+    "an offset that no servo holds": "OFFSET",
+}
+
+
+@pytest.mark.parametrize("text", BAD_CALIBRATIONS)
+def test_a_malformed_calibration_is_refused(text: str, unpowered: Bench) -> None:
+    folder = unpowered.folder / "calibration"
+    content = BAD_CALIBRATIONS[text]
+    if content == "OFFSET":
+        table = json.loads((folder / "bench_follower.json").read_text())
+        table["gripper"]["homing_offset"] = 5000
+        content = json.dumps(table)
+    data = content if isinstance(content, bytes) else content.encode()
+    (folder / "malformed.json").write_bytes(data)
+
+    run("teleop", "--duration-s", "1", "--rig", unpowered.profile(follower_id="malformed")).refuses(
+        r"calibrat\w+ .*again"
+    )
+
+
+# Cameras -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/dev/v4l/by-path/none-video-index0", "http://127.0.0.1:9/front", "twin:nose", "ftp://front"],
+)
+def test_a_missing_camera_is_refused(address: str, unpowered: Bench, output: Path) -> None:
+    rig = unpowered.profile(camera=address)
+
+    run(*arguments("record", output), "--rig", rig).refuses(
+        r"(camera|twin).*(plug|check|start|correct)"
+    )
+
+
+# Datasets, journals, checkpoints, recordings -----------------------------------------------------
+
+
+@pytest.fixture
+def wrong_folders(tmp_path: Path) -> dict[str, Path]:
+    """Give what people name by mistake: nothing, an empty folder, a file, a broken dataset."""
+    empty = tmp_path / "empty"
+    (empty / "sub").mkdir(parents=True)
+    file = tmp_path / "file"
+    file.write_text("hello")
+    broken = tmp_path / "broken"
+    (broken / "meta").mkdir(parents=True)
+    (broken / "meta" / "info.json").write_text("{")
+    (broken / "config.json").write_text("{")
+    return {"missing": tmp_path / "nowhere", "empty": empty, "file": file, "broken": broken}
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file", "broken"])
+def test_an_unknown_dataset_is_refused(
+    kind: str, wrong_folders: dict[str, Path], output: Path
+) -> None:
+    run("train", wrong_folders[kind], "--output", output).refuses(
+        rf"{wrong_folders[kind]}.*(dataset|info\.json).*(so101 (record|export)|name|again)"
+    )
+
+
+@pytest.mark.parametrize("command", ["deploy", "evaluate"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "file", "broken"])
+def test_an_unknown_checkpoint_is_refused(
+    command: str, kind: str, wrong_folders: dict[str, Path], output: Path
+) -> None:
+    yes = ["--yes"] if command == "deploy" else []
+    run(command, wrong_folders[kind], *yes, "--output", output / "result.json").refuses(
+        rf"{wrong_folders[kind]}.*(checkpoint|config\.json)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file"])
+def test_a_folder_without_journals_is_refused(
+    kind: str, wrong_folders: dict[str, Path], output: Path
+) -> None:
+    run("export", wrong_folders[kind], "--output", output / "dataset").refuses(
+        rf"{wrong_folders[kind]}.*(name|record)"
+    )
+
+
+def test_a_broken_journal_is_refused(wrong_folders: dict[str, Path], output: Path) -> None:
+    (wrong_folders["empty"] / "episode_000000.mcap").write_bytes(b"\x89MCAP0\r\n" + b"\0" * 50)
+
+    run("export", wrong_folders["empty"], "--output", output / "dataset").refuses(
+        r"episode_000000\.mcap"
+    )
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file", "broken"])
+def test_an_unknown_recording_is_refused(
+    kind: str, wrong_folders: dict[str, Path], bench: Bench
+) -> None:
+    rig = bench.folder / "twin.toml"
+    run("twin", "--rig", rig, "--hand", wrong_folders[kind], "--duration-s", "1").refuses(
+        rf"{wrong_folders[kind]}.*"
+    )
+    run("bench", "twin", "--recording", wrong_folders[kind]).refuses(rf"{wrong_folders[kind]}.*")
+
+
+def test_a_command_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    answer = run("telop")
+
+    assert answer.code == 2
+    assert "no command 'telop'" in answer.error
+    assert "teleop" in answer.error
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    answer = run("teleop", "--rigg", "x")
+
+    assert answer.code == 2
+    assert "--rigg" in answer.error
