@@ -7,7 +7,6 @@ numpy: they read it at import.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,9 +35,8 @@ settings.load_profile("so101")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _remove_test_home() -> Iterator[None]:
-    yield
+def pytest_unconfigure() -> None:
+    """Remove this process's folder; xdist's controller and each of its workers has one."""
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
