@@ -24,6 +24,7 @@ from rich.progress import (
 
 from robot.errors import ConfigError
 from scripts.stopping import stop_on_signals
+from train.inputs import refuse_unreadable, refuse_used_output
 from train.presets import STANDARD, Head, Recipe
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def main(args: Args) -> int:
     )
     if args.threads < 1:
         raise ConfigError(f"--threads must be at least 1, got {args.threads}")
+    refuse_unreadable(args.dataset)
+    if not args.resume:
+        refuse_used_output(args.output)
     with stop_on_signals() as stop:
         result = train_with_progress(
             args.dataset, args.output, recipe, console=console, resume=args.resume, should_stop=stop

@@ -6,10 +6,8 @@ the cache and the checkpoint.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +16,10 @@ from lerobot.datasets import LeRobotDatasetMetadata
 from numpy.typing import NDArray
 
 from robot.errors import ConfigError
+from train.inputs import first_line, refuse_unreadable
 
 STATE = "observation.state"
 ACTION = "action"
-FORMAT = "v3."  # LeRobot 0.4 to 0.6 write v3.0
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
@@ -61,7 +59,7 @@ def open_dataset(root: Path) -> Dataset:
     Raises:
         ConfigError: no dataset at `root`, damaged, or of another format; says what to do.
     """
-    _refuse_unreadable(root)
+    refuse_unreadable(root)
     try:
         meta = LeRobotDatasetMetadata(f"local/{root.resolve().name}", root=root)
         for key in (STATE, ACTION):
@@ -71,7 +69,7 @@ def open_dataset(root: Path) -> Dataset:
         rows = _rows(meta, root)
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
-            f"the dataset {root} is damaged ({type(error).__name__}: {_first_line(error)}); "
+            f"the dataset {root} is damaged ({type(error).__name__}: {first_line(error)}); "
             "export it again from its journals with so101 export"
         ) from error
     state, action, counted = rows
@@ -93,32 +91,6 @@ def open_dataset(root: Path) -> Dataset:
         cameras=tuple(sorted(meta.camera_keys)),
         sha256=_content_hash(root),
     )
-
-
-def _refuse_unreadable(root: Path) -> None:
-    """Check by hand what LeRobot would answer with a download."""
-    info_file = root / "meta" / "info.json"
-    try:
-        info: dict[str, Any] = json.loads(info_file.read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(
-            f"no dataset at {root}: {info_file} does not exist; record one with so101 record, "
-            "or name the folder that holds meta/, data/ and videos/"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot read {info_file}: {_first_line(error)}; export the dataset again"
-        ) from error
-    version = info.get("codebase_version") if isinstance(info, dict) else None
-    if not isinstance(version, str) or not version.startswith(FORMAT):
-        raise ConfigError(
-            f"{info_file}: the dataset format is {version!r}, this program reads v3.0; "
-            "convert it with LeRobot's convert_dataset_v21_to_v30"
-        )
-    if not info.get("total_episodes"):
-        raise ConfigError(
-            f"the dataset {root} has no finished episode; record at least one with so101 record"
-        )
 
 
 def _episodes(meta: LeRobotDatasetMetadata, root: Path) -> tuple[Episode, ...]:
@@ -170,7 +142,3 @@ def _content_hash(root: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,7 @@ from train.checkpoints import (
     torch_device,
 )
 from train.dataset import ACTION, STATE, Dataset, IndexArray, open_dataset
+from train.inputs import refuse_used_output
 from train.log import TrainLog, TrainProgress
 from train.presets import STANDARD, Recipe
 from train.samples import BatchOrder, Samples, split_rows
@@ -82,10 +83,8 @@ def train(
     if resume:
         checkpoint = last_checkpoint(output_dir)
         recipe = _resumed_recipe(checkpoint, recipe, dataset)
-    elif (output_dir / "checkpoints").exists():
-        raise ConfigError(
-            f"{output_dir} already holds checkpoints; name another --output, or go on with --resume"
-        )
+    else:
+        refuse_used_output(output_dir)
     _refuse_too_small(dataset, recipe)
     device = torch_device(recipe.device)
     StorageGuard(output_dir, f"the run {output_dir}").need(
