@@ -168,9 +168,9 @@ def open_run_folder(rig_name: str) -> RunFolder:
         ConfigError: the path would be too long for the sockets in it.
         StorageFull: no room for the folder.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", rig_name):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", rig_name):
         raise ConfigError(
-            f"the rig's name {rig_name!r} must be 1 to 40 letters, digits, '_', '-' or '.', "
+            f"the rig's name {rig_name!r} must be 1 to 64 letters, digits, '_', '-' or '.', "
             "because a folder is named after it; change `name` in the profile"
         )
     root = runtime_root()

@@ -76,11 +76,15 @@ class StreamSource:
         """Connect and ask for the stream."""
         parts = urlsplit(self._address)
         if not parts.hostname:
-            raise ConfigError(f"camera '{self._name}': {self._address} names no host; write http://host:port/path")
+            raise ConfigError(
+                f"camera '{self._name}': {self._address} names no host; write http://host:port/path"
+            )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         request = f"GET {path} HTTP/1.0\r\nHost: {parts.hostname}\r\nAccept: multipart/x-mixed-replace\r\n\r\n"
         try:
-            connection = socket.create_connection((parts.hostname, parts.port or 80), timeout=_ANSWER_DEADLINE_S)
+            connection = socket.create_connection(
+                (parts.hostname, parts.port or 80), timeout=_ANSWER_DEADLINE_S
+            )
             connection.settimeout(_SLICE_S)
             connection.sendall(request.encode("ascii"))
         except (OSError, ValueError) as error:

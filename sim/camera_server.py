@@ -1,6 +1,6 @@
-"""The twin's cameras in a process of their own: rendering must not hold up servos and physics.
+"""The camera process of the twin: states of the world in, pictures out. Started by `camera_process`.
 
-Started by the twin with its configuration as argument; receives states of the world on standard input, one fixed-size record
+Its configuration comes as argument; it receives states of the world on standard input, one fixed-size record
 a picture, and answers once on standard output with the addresses it serves. The pipe is the only link: when the twin ends, the
 pipe ends, and so does this process; no shared memory is left behind, because none is used.
 """
@@ -9,106 +9,23 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
-from pathlib import Path
-from typing import Self
 
 import msgspec
 import numpy as np
 import zmq
 
 from robot.clock import MonotonicClock
-from robot.errors import NotConnected
+from robot.parent_death import die_with_parent
 from robot.rig import CameraProfile
 from robot.run_folder import CameraEntry
+from sim.camera_process import HEAD_VALUES, CameraConfig
 from sim.camera_streams import HttpStreams, JpegFrame, LatestFrame, ZmqStream
-from robot.parent_death import die_with_parent
 from sim.rendering import Renderer
 from sim.virtual_camera import Snapshot
 from sim.world import FollowerWorld
 
-START_DEADLINE_S = (
-    30.0  # importing MuJoCo and opening OpenGL: 1 s, on a busy machine many times that
-)
-STOP_DEADLINE_S = 2.0
 _POLL_S = 0.5
-_HEAD_VALUES = 3  # camera, index, time before the joints of a record; all doubles
-
-
-class CameraConfig(msgspec.Struct, frozen=True):
-    """What the child is told at its start."""
-
-    parent_pid: int
-    cameras: dict[str, CameraProfile]
-
-
-class CameraProcess:
-    """The twin's side: starts the child, sends it states, ends it."""
-
-    def __init__(self, cameras: dict[str, CameraProfile]) -> None:
-        self.dropped = 0  # states the child was too slow to take
-        self._names = list(cameras)
-        config = CameraConfig(os.getpid(), cameras)
-        root = str(Path(__file__).resolve().parent.parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "sim.camera_server", msgspec.json.encode(config).decode()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            bufsize=0,
-        )
-        assert self._child.stdin is not None
-        self._pipe = self._child.stdin.fileno()
-        os.set_blocking(self._pipe, False)
-
-    def wait_ready(self) -> dict[str, CameraEntry]:
-        """Return the addresses once the child serves them; raises NotConnected when it does not."""
-        assert self._child.stdout is not None
-        line = b""
-        if select.select([self._child.stdout], [], [], START_DEADLINE_S)[0]:
-            line = self._child.stdout.readline()
-        if not line:
-            self.close()
-            raise NotConnected(
-                "the twin's cameras did not start (what they said stands above); "
-                "cameras need an OpenGL library (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri)"
-            )
-        return msgspec.json.decode(line, type=dict[str, CameraEntry])
-
-    def expose(self, name: str, snapshot: Snapshot) -> None:
-        """Send a state to be shown by one camera; never waits."""
-        record = np.empty(_HEAD_VALUES + len(snapshot.qpos))
-        record[:_HEAD_VALUES] = self._names.index(name), snapshot.index, snapshot.time_s
-        record[_HEAD_VALUES:] = snapshot.qpos
-        try:
-            os.write(self._pipe, record.tobytes())  # shorter than PIPE_BUF: all of it or nothing
-        except BlockingIOError:
-            self.dropped += 1
-
-    @property
-    def is_alive(self) -> bool:
-        """Tell whether the child still runs."""
-        return self._child.poll() is None
-
-    def close(self) -> None:
-        """End the child: ask by closing the pipe, then insist; may be called twice."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.close()
-        try:
-            self._child.wait(STOP_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait(STOP_DEADLINE_S)
-        self._child.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _CameraServer:
@@ -118,7 +35,7 @@ class _CameraServer:
         self._names = list(cameras)
         clock = MonotonicClock()
         model = FollowerWorld().model
-        self._record_bytes = 8 * (_HEAD_VALUES + model.nq)
+        self._record_bytes = 8 * (HEAD_VALUES + model.nq)
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self._of_camera: dict[str, Renderer] = {}
         for name, profile in cameras.items():
@@ -158,7 +75,7 @@ class _CameraServer:
                     pending[at : at + self._record_bytes]
                 )
                 newest[self._names[int(camera)]] = Snapshot(
-                    float(time_s), int(index), values[_HEAD_VALUES:]
+                    float(time_s), int(index), values[HEAD_VALUES:]
                 )
             pending = pending[whole:]
             for name, snapshot in newest.items():

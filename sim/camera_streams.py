@@ -71,7 +71,9 @@ class LatestFrame:
     def wait_newer(self, index: int, timeout_s: float) -> JpegFrame | None:
         """Return the newest picture once it is newer than number `index`, None when none came in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None and self._frame.index > index, timeout_s)
+            self._changed.wait_for(
+                lambda: self._frame is not None and self._frame.index > index, timeout_s
+            )
             frame = self._frame
         return frame if frame is not None and frame.index > index else None
 
@@ -83,7 +85,10 @@ class HttpStreams:
         self._server = _Server((HOST, 0), _Handler)
         self._server.cameras = {f"/{name}.mjpg": latest for name, latest in cameras.items()}
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, name="http", daemon=True
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.5},
+            name="http",
+            daemon=True,
         )
         self._thread.start()
 
@@ -121,7 +126,9 @@ class ZmqStream:
     def is_watched(self) -> bool:
         """Tell whether anybody subscribes."""
         while self._socket.poll(0):
-            self._is_watched = self._socket.recv()[:1] == b"\x01"  # 1 first subscriber, 0 last one gone
+            self._is_watched = (
+                self._socket.recv()[:1] == b"\x01"
+            )  # 1 first subscriber, 0 last one gone
         return self._is_watched
 
     def publish(self, frame: JpegFrame) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from robot.errors import ConfigError
@@ -39,7 +38,9 @@ class Motion:
 def load_hand(source: str) -> RecordedHand:
     """Return a hand that repeats a recorded motion; raises ConfigError when the file is not one."""
     motion = load_motion(source)
-    return RecordedHand(motion.times_s, np.array([deg_to_model_rad(row) for row in motion.leader_deg]))
+    return RecordedHand(
+        motion.times_s, np.array([deg_to_model_rad(row) for row in motion.leader_deg])
+    )
 
 
 def load_motion(source: str) -> Motion:
@@ -52,7 +53,9 @@ def load_motion(source: str) -> Motion:
     path = Path(name)
     if path.is_dir():
         if number and not number.isdigit():
-            raise ConfigError(f"{source}: the episode after '#' must be a number, for example {name}#0")
+            raise ConfigError(
+                f"{source}: the episode after '#' must be a number, for example {name}#0"
+            )
         motion = _read_dataset(path, int(number or 0))
     elif path.is_file():
         motion = _read_csv(path)
@@ -61,9 +64,13 @@ def load_motion(source: str) -> Motion:
             f"there is no recording {source}; name a CSV file or a LeRobot dataset's folder (or none, sweep, demonstrator)"
         )
     if len(motion.times_s) < 2 or not np.all(np.diff(motion.times_s) > 0):
-        raise ConfigError(f"{source}: a motion needs at least two rows with increasing times; record it again")
+        raise ConfigError(
+            f"{source}: a motion needs at least two rows with increasing times; record it again"
+        )
     if not np.all(np.isfinite(motion.leader_deg)):
-        raise ConfigError(f"{source}: a joint's value is not a number; repair that row or record it again")
+        raise ConfigError(
+            f"{source}: a joint's value is not a number; repair that row or record it again"
+        )
     return motion
 
 
@@ -97,13 +104,19 @@ def _columns_of(path: Path, header: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_dataset(path: Path, episode: int) -> Motion:
+    import pyarrow.parquet as parquet  # here: it takes as long to import as the rest of a twin
+
     info = path / "meta" / "info.json"
     try:
         names = json.loads(info.read_text())["features"]["action"]["names"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is no LeRobot dataset (meta/info.json: {error}); name its root folder") from error
+        raise ConfigError(
+            f"{path} is no LeRobot dataset (meta/info.json: {error}); name its root folder"
+        ) from error
     if tuple(names) != tuple(f"{name}.pos" for name in JOINTS):
-        raise ConfigError(f"{path} has the actions {names}, not those of an SO-101; use a dataset of this arm")
+        raise ConfigError(
+            f"{path} has the actions {names}, not those of an SO-101; use a dataset of this arm"
+        )
     columns = ["action", "timestamp", "episode_index"]
     for file in sorted(path.glob("data/*/*.parquet")):
         table = parquet.read_table(file, columns=columns)

@@ -53,7 +53,9 @@ def open_virtual(profile: RigProfile) -> VirtualRig:
     renderers = _Renderers(twin.follower.model)
     cameras: dict[str, CameraReader] = {}
     for name, camera_profile in profile.cameras.items():
-        camera = VirtualCamera(name, camera_profile, renderers.for_size(camera_profile.width, camera_profile.height))
+        camera = VirtualCamera(
+            name, camera_profile, renderers.for_size(camera_profile.width, camera_profile.height)
+        )
         twin.add_camera(camera_profile.fps, camera.expose)
         cameras[name] = camera
     return VirtualRig(

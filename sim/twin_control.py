@@ -149,7 +149,9 @@ class RemoteControl:
         """Draw a start, put everything there."""
         start = self._ask(ResetRequest(seed)).start
         if start is None:
-            raise NotConnected(f"the twin at {self._address} gave no start: it is of another version; start it again")
+            raise NotConnected(
+                f"the twin at {self._address} gave no start: it is of another version; start it again"
+            )
         return start
 
     def place(self, start: TaskStart) -> None:
@@ -164,7 +166,9 @@ class RemoteControl:
         """Return how things stand now."""
         status = self._ask(StatusRequest()).status
         if status is None:
-            raise NotConnected(f"the twin at {self._address} gave no status: it is of another version; start it again")
+            raise NotConnected(
+                f"the twin at {self._address} gave no status: it is of another version; start it again"
+            )
         return status
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Twin:
     """
 
     def __init__(self, profile: RigProfile, start_s: float = 0.0) -> None:
-        self._twin_profile = _twin_profile(profile)
+        self._twin_profile = check_profile(profile)
         seed = self._twin_profile.seed
         self.now_s = start_s
         self.lost_s = 0.0  # time in which the world was not stepped, see `lose_time`
@@ -69,7 +69,9 @@ class Twin:
         self._steps = 0  # of the world, since the origin
         self.leader_bank = ServoBank(seed=2 * seed, gear=LEADER_GEAR)
         self.follower_bank = ServoBank(seed=2 * seed + 1, gear=FOLLOWER_GEAR)
-        self._eeprom_path = Path(self._twin_profile.eeprom_file) if self._twin_profile.eeprom_file else None
+        self._eeprom_path = (
+            Path(self._twin_profile.eeprom_file) if self._twin_profile.eeprom_file else None
+        )
         self._saved_eeproms: dict[str, bytes] = {}
         self._load_eeproms()
         self.leader = LeaderArm()
@@ -116,7 +118,9 @@ class Twin:
         pull_leader, pull_follower = self._targets_rad["leader"], self._targets_rad["follower"]
         for _ in range(count):
             leader.step(drive_leader(leader.position_rad, leader.velocity_rad_s), pull_leader)
-            follower.step(drive_follower(follower.position_rad, follower.velocity_rad_s), pull_follower)
+            follower.step(
+                drive_follower(follower.position_rad, follower.velocity_rad_s), pull_follower
+            )
         self._steps += count
         self.now_s = self._origin_s + self._steps / STEPS_PER_S
 
@@ -124,7 +128,11 @@ class Twin:
         follower_rad = self.follower.position_rad
         for name, arm in (("leader", self.leader), ("follower", self.follower)):
             hand = self._hands[name]
-            target = None if hand is None else hand.target_rad(self.now_s, arm.position_rad, follower_rad)
+            target = (
+                None
+                if hand is None
+                else hand.target_rad(self.now_s, arm.position_rad, follower_rad)
+            )
             self._targets_rad[name] = target
 
     # -- scene and hands -----------------------------------------------------------------------
@@ -161,7 +169,9 @@ class Twin:
             case "demonstrator" if arm == "leader":
                 self.give_hand(arm, PickRedDemonstrator(self.follower, seed))
             case _:
-                raise ConfigError(f"there is no hand '{hand}' for the {arm}; hands are none, sweep and, for the leader, demonstrator")
+                raise ConfigError(
+                    f"there is no hand '{hand}' for the {arm}; hands are none, sweep and, for the leader, demonstrator"
+                )
 
     def give_hand(self, arm: ArmName, hand: Hand | None) -> None:
         """Let any hand take an arm; it is asked at the next hundredth of a second."""
@@ -197,11 +207,18 @@ class Twin:
         return True
 
     def _load_eeproms(self) -> None:
-        images = {} if self._eeprom_path is None else load_eeproms(self._eeprom_path, self._twin_profile.seed)
+        images = (
+            {}
+            if self._eeprom_path is None
+            else load_eeproms(self._eeprom_path, self._twin_profile.seed)
+        )
         for name, bank in (("leader", self.leader_bank), ("follower", self.follower_bank)):
             if name in images:
                 bank.load_eeprom(images[name])
-        self._saved_eeproms = {"leader": self.leader_bank.eeprom(), "follower": self.follower_bank.eeprom()}
+        self._saved_eeproms = {
+            "leader": self.leader_bank.eeprom(),
+            "follower": self.follower_bank.eeprom(),
+        }
 
 
 def is_stiff(bank: ServoBank) -> bool:
@@ -229,20 +246,28 @@ class _Shutter:
         return -(-index * STEPS_PER_S // self._fps)
 
 
-def _twin_profile(profile: RigProfile) -> TwinProfile:
-    """Return the twin's part of a profile, checked against what this twin has."""
+def check_profile(profile: RigProfile) -> TwinProfile:
+    """Return the twin's part of a profile; raises ConfigError where it asks for what is not there."""
     twin = profile.twin
     if twin is None:
         raise ConfigError(
             f"the rig '{profile.name}' describes no twin; add a [twin] table, or use configs/twin.toml (--rig)"
         )
     if twin.task not in TASKS:
-        raise ConfigError(f"the twin has no task '{twin.task}'; its tasks are {', '.join(TASKS)}; correct `task`")
+        raise ConfigError(
+            f"the twin has no task '{twin.task}'; its tasks are {', '.join(TASKS)}; correct `task`"
+        )
     for name, camera in profile.cameras.items():
         if name not in CAMERAS:
-            raise ConfigError(f"the twin has no camera '{name}'; its cameras are {', '.join(CAMERAS)}")
+            raise ConfigError(
+                f"the twin has no camera '{name}'; its cameras are {', '.join(CAMERAS)}"
+            )
         if not 1 <= camera.fps <= STEPS_PER_S:
-            raise ConfigError(f"camera '{name}': fps is {camera.fps}; it must be 1 to {STEPS_PER_S}")
+            raise ConfigError(
+                f"camera '{name}': fps is {camera.fps}; it must be 1 to {STEPS_PER_S}"
+            )
         if camera.rotation_deg:
-            raise ConfigError(f"camera '{name}': the twin's cameras are not mounted upside down; set rotation_deg = 0")
+            raise ConfigError(
+                f"camera '{name}': the twin's cameras are not mounted upside down; set rotation_deg = 0"
+            )
     return twin

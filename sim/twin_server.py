@@ -1,7 +1,7 @@
 """The twin in real time: both arms on serial device names, the cameras on local addresses, a socket to set the scene.
 
 One process, one loop: wait for bytes on either pty, step the world to the present millisecond, answer. Physics that cannot keep
-up loses time (counted in the status) instead of answering ever later. Rendering is in a child (`camera_server`).
+up loses time (counted in the status) instead of answering ever later. Rendering is in a child (`camera_process`).
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from types import FrameType
 import zmq
 
 from robot.clock import Clock, MonotonicClock
-from robot.errors import NotConnected, StorageFull
+from robot.errors import StorageFull
 from robot.rig import RigProfile
-from robot.run_folder import SCHEMA, CameraEntry, PortEntry, RunLog, TwinManifest, open_run_folder
-from sim.camera_server import CameraProcess
+from robot.run_folder import SCHEMA, PortEntry, RunLog, TwinManifest, open_run_folder
+from sim.camera_process import CameraProcess, camera_process_ended
 from sim.hands import Hand
 from sim.pty_port import PtyPort
 from sim.twin_control import DirectControl, answer
-from sim.twin_core import HandName, Twin
+from sim.twin_core import HandName, Twin, check_profile
 
 TURN_S = 0.002  # longest wait: the world is never more than two steps behind when a request arrives
 MAX_BATCH_S = 0.02  # stepped at a stretch when behind; the ptys are served in between
@@ -53,7 +53,9 @@ class _Stop:
     reason: str = ""
 
 
-def run_twin(profile: RigProfile, options: TwinOptions, announce: Callable[[TwinManifest], None]) -> str:
+def run_twin(
+    profile: RigProfile, options: TwinOptions, announce: Callable[[TwinManifest], None]
+) -> str:
     """Run a twin until it is told to stop; returns why it stopped.
 
     Ends by SIGINT, SIGTERM or SIGHUP, after `duration_s`, or at the end of standard input, as `options` say. Everything it made
@@ -71,16 +73,17 @@ def run_twin(profile: RigProfile, options: TwinOptions, announce: Callable[[Twin
     """
     clock = MonotonicClock()
     with ExitStack() as stack, _stopped_by_signals() as stop:
-        twin = Twin(profile, start_s=clock.now_s())  # first: it refuses bad profiles before anything is made
+        check_profile(profile)  # first: nothing is made for a profile that is refused
         folder = stack.enter_context(open_run_folder(profile.name))
         log = folder.open_log("twin", clock)
         stack.callback(log.close)
-        cameras: CameraProcess | None = None
-        entries: dict[str, CameraEntry] = {}
-        if profile.cameras:
-            cameras = stack.enter_context(CameraProcess(profile.cameras))
-            entries = cameras.wait_ready()
-        ports = [PtyPort(bank, is_paced=options.is_paced) for bank in (twin.leader_bank, twin.follower_bank)]
+        cameras = stack.enter_context(CameraProcess(profile.cameras)) if profile.cameras else None
+        twin = Twin(profile)  # while the cameras start
+        entries = {} if cameras is None else cameras.wait_ready()
+        ports = [
+            PtyPort(bank, is_paced=options.is_paced)
+            for bank in (twin.leader_bank, twin.follower_bank)
+        ]
         for port in ports:
             stack.callback(port.close)
         control = stack.enter_context(_control_socket(f"ipc://{folder.path / 'control'}"))
@@ -136,16 +139,18 @@ class _TwinServer:
         if self._cameras is not None:
             for name, camera in profile.cameras.items():
                 twin.add_camera(camera.fps, partial(self._cameras.expose, name))
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # until the end of `run`: no pauses while somebody waits for an answer
 
     def run(self, stop: _Stop, options: TwinOptions) -> None:
-        """Serve until there is a reason to stop. Nothing is collected meanwhile: no pauses of the garbage collector."""
+        """Serve until there is a reason to stop."""
         watched: list[PtyPort | int] = list(self._ports)
         if options.until_stdin_closes:
             watched.append(sys.stdin.fileno())
-        end_s = float("inf") if options.duration_s is None else self._clock.now_s() + options.duration_s
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        end_s = (
+            float("inf") if options.duration_s is None else self._clock.now_s() + options.duration_s
+        )
         try:
             while not stop.reason:
                 ready = select.select(watched, [], [], self._wait_s())[0]
@@ -160,7 +165,11 @@ class _TwinServer:
                     self._keep_house(now_s)
                 if now_s >= end_s:
                     stop.reason = "duration"
-                elif watched[-1] in ready and isinstance(watched[-1], int) and not os.read(watched[-1], 4096):
+                elif (
+                    watched[-1] in ready
+                    and isinstance(watched[-1], int)
+                    and not os.read(watched[-1], 4096)
+                ):
                     stop.reason = "standard input closed"
         finally:
             gc.enable()
@@ -192,10 +201,12 @@ class _TwinServer:
         self._housekeeping_s = now_s + HOUSEKEEPING_S
         try:
             self.keep_eeprom()
-        except StorageFull as error:  # the arm goes on; the end of the run tries again and then says so
+        except (
+            StorageFull
+        ) as error:  # the arm goes on; the end of the run tries again and then says so
             self._log.event("eeprom not saved", reason=str(error))
         if self._cameras is not None and not self._cameras.is_alive:
-            raise NotConnected("the twin's camera process ended unexpectedly; start the twin again")
+            raise camera_process_ended()
 
 
 @contextmanager
