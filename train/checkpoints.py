@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +88,18 @@ class CheckpointWriter:
 
     def _fill(self, folder: Path, step: int, learner: Learner) -> None:
         policy = learner.policy
-        save_checkpoint(
-            folder,
-            step,
-            self._train_config(policy.config),
-            policy,
-            learner.optimizer,
-            learner.scheduler,
-            *self._processors,
-            num_processes=1,
-            batch_size=self._recipe.batch_size,
-        )
+        with _as_lerobot_builds_it(learner.optimizer):
+            save_checkpoint(
+                folder,
+                step,
+                self._train_config(policy.config),
+                policy,
+                learner.optimizer,
+                learner.scheduler,
+                *self._processors,
+                num_processes=1,
+                batch_size=self._recipe.batch_size,
+            )
         state = folder / "training_state"
         save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, state / RAW_WEIGHTS)
         save_file(policy.average.state(), state / AVERAGED_WEIGHTS)
@@ -140,6 +142,19 @@ class CheckpointWriter:
             "tasks": sorted({episode.task for episode in self._dataset.episodes}),
             "versions": versions,
         }
+
+
+@contextlib.contextmanager
+def _as_lerobot_builds_it(optimizer: Optimizer) -> Iterator[None]:
+    """Hide the fused implementation (which saves 3 ms a step): LeRobot compares option types."""
+    fused = [group["fused"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["fused"] = None
+    try:
+        yield
+    finally:
+        for group, value in zip(optimizer.param_groups, fused, strict=True):
+            group["fused"] = value
 
 
 def sidecar(dataset: Dataset) -> dict[str, Any]:
@@ -203,7 +218,8 @@ def load_learner(checkpoint: Path, learner: Learner) -> int:
     try:
         learner.policy.load_state_dict(load_file(state / RAW_WEIGHTS), strict=True)
         learner.policy.average.load(load_file(state / AVERAGED_WEIGHTS))
-        step, _, _ = load_training_state(checkpoint, learner.optimizer, learner.scheduler)
+        with _as_lerobot_builds_it(learner.optimizer):
+            step, _, _ = load_training_state(checkpoint, learner.optimizer, learner.scheduler)
     except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"cannot resume from {checkpoint} ({type(error).__name__}); start a new run, "

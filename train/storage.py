@@ -62,7 +62,9 @@ def _is_full(error: BaseException) -> bool:
     """Tell whether a disk is full; safetensors says so in a message, without an errno."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return type(error).__name__ == "SafetensorError" and "No space left" in str(error)
+    if type(error).__name__ != "SafetensorError":
+        return False
+    return any(f"(os error {number})" in str(error) for number in FULL)
 
 
 def _existing(folder: Path) -> Path:

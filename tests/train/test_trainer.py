@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 
 from robot.errors import ConfigError, StorageFull
 from train import trainer
-from train.log import read_log
+from train.log import TrainProgress, read_log
 from train.presets import Recipe
 from train.trainer import TrainListeners, TrainResult, train
 
@@ -201,7 +202,7 @@ def test_resuming_with_another_dataset_is_refused(
     out = shutil.copytree(output_of(run), tmp_path / "out", symlinks=True)
 
     with pytest.raises(ConfigError, match="is not the dataset of"):
-        train(make_dataset(lengths=(60,)), out, TINY, resume=True)
+        train(make_dataset(cameras=(), lengths=(60,)), out, TINY, resume=True)
 
 
 def test_resuming_from_a_damaged_checkpoint_is_refused(
@@ -227,7 +228,7 @@ def test_an_output_in_use_is_not_overwritten(run: TrainResult, dataset_root: Pat
 
 def test_too_few_frames_are_refused(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 20 frames, fewer than two chunks of 24"):
-        train(make_dataset(lengths=(20,)), tmp_path / "out", TINY)
+        train(make_dataset(cameras=(), lengths=(20,)), tmp_path / "out", TINY)
 
     assert not (tmp_path / "out").exists()
 
@@ -256,18 +257,34 @@ def test_joints_alone_can_be_learnt(make_dataset: Callable[..., Path], tmp_path:
     assert curve[-1].loss < 0.3 * curve[0].loss
 
 
-def test_a_full_disk_keeps_the_finished_checkpoint(
+def test_a_full_disk_keeps_the_finished_checkpoint(dataset_root: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(progress: TrainProgress) -> None:
+        """From step 3 on the kernel refuses files of more than a megabyte, in the middle."""
+        if progress.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+
+    try:
+        with pytest.raises(StorageFull, match=r"cannot write the checkpoint .*000004.*--resume"):
+            train(dataset_root, tmp_path, TINY, listeners=TrainListeners(on_step=fill_the_disk))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    checkpoints = tmp_path / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["000002", "last"]
+    resumed = train(dataset_root, tmp_path, TINY, resume=True)
+    assert resumed.is_finished
+
+
+def test_a_log_that_cannot_grow_is_a_full_disk(
     run: TrainResult, dataset_root: Path, tmp_path: Path
 ) -> None:
-    out = shutil.copytree(output_of(run), tmp_path / "out", symlinks=True)
-    for step in ("000004",):
-        shutil.rmtree(out / "checkpoints" / step)
-    (out / "checkpoints" / "last").unlink()
-    (out / "checkpoints" / "last").symlink_to("000002")
-    (out / "train_log.jsonl").unlink()
+    out = tmp_path / "out"
+    out.mkdir()
     (out / "train_log.jsonl").symlink_to("/dev/full")
 
     with pytest.raises(StorageFull, match="training log"):
-        train(dataset_root, out, TINY, resume=True)
+        train(dataset_root, out, TINY)
 
-    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["000002", "last"]
+    assert not (out / "checkpoints").exists()
