@@ -1,8 +1,8 @@
 """Who computes plans: the protocol, and the planner of virtual time.
 
-`InlinePlanner` runs the policy on the spot and hands the plan out a fixed virtual latency later, so that a rollout in
-virtual time is the same bytes from the same seed however slow the machine is. The planner of real time is
-`policy_process.PolicyProcess`.
+`InlinePlanner` runs the policy on the spot and hands the plan out a fixed virtual latency later, so
+that a rollout in virtual time is the same bytes from the same seed however slow the machine is. The
+planner of real time is `policy_process.PolicyProcess`.
 """
 
 import time

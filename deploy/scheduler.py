@@ -1,15 +1,21 @@
-"""Which value of which plan to send now: progress clock, switches, fade, starvation. Pure: no clock, no policy, no camera.
+"""Which value of which plan to send now: progress clock, switches, fade, starvation.
 
-Rules, each against a failure that was measured (in LeRobot 0.6.1's action queue, largest single step in nominal steps: 22 on
-the first chunk, 34 at 800 ms inference; with these rules 1.2 and 2.6):
+Pure: no clock, no policy, no camera.
 
-- plans are read by progress, never by estimated latency, so a cold start or a late plan cannot skip actions;
-- an observation for the next plan is taken only after the last switch took effect, so two plans never alternate;
-- at a switch the difference between the last command and the new plan fades out instead of jumping. The gripper is not
+Rules, each against a failure that was measured (in LeRobot 0.6.1's action queue, largest single
+step in nominal steps: 22 on the first chunk, 34 at 800 ms inference; with these rules 1.2 and 2.6):
+
+- plans are read by progress, never by estimated latency, so a cold start or a late plan cannot skip
+  actions;
+- an observation for the next plan is taken only after the last switch took effect, so two plans
+  never alternate;
+- at a switch the difference between the last command and the new plan fades out instead of jumping.
+  The gripper is not
   faded: between "open" and "closed" a policy means one or the other;
 - with no plan left the last command is held, and the ticks are counted.
 
-A tick that comes late advances the plan by one nominal period all the same: late never means a larger step.
+A tick that comes late advances the plan by one nominal period all the same: late never means a
+larger step.
 """
 
 import numpy as np
@@ -43,15 +49,19 @@ class PlanScheduler:
         self._switched_at_s = 0.0
 
     def offer(self, plan: Plan) -> None:
-        """Hand over the newest plan; it takes over when the present one has had its share, or has nothing left."""
+        """Hand over the newest plan.
+
+        It takes over when the present one has had its share, or has nothing left.
+        """
         self._next = plan
 
     def wants_observation(self, delay_p99_s: float, delay_median_s: float) -> bool:
         """Tell whether to start the next plan from a sample taken now.
 
-        Call once a tick before `advance`, with a sample read in this tick: then the first sample that counts was read after
-        the last switch had been sent. The delays are from observation to plan, zero when unknown. When the median exceeds half a chunk, overlapping plans would mostly be used
-        up on arrival: then each chunk is run out and the next observed at rest.
+        Call once a tick before `advance`, with a sample read in this tick: then the first sample
+        that counts was read after the last switch had been sent. The delays are from observation to
+        plan, zero when unknown. When the median exceeds half a chunk, overlapping plans would
+        mostly be used up on arrival: then each chunk is run out and the next observed at rest.
         """
         if self._next is not None:
             return False

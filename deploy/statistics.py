@@ -9,9 +9,12 @@ Z_95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Return the Wilson score interval of a success rate, (low, high) in 0..1; (0, 1) when nothing was tried.
+    """Return the Wilson score interval of a success rate, (low, high) in 0..1.
 
-    Wilson 1927; unlike the textbook interval it stays within 0..1 and does not collapse at 0 or all successes.
+    (0, 1) when nothing was tried.
+
+    Wilson 1927; unlike the textbook interval it stays within 0..1 and does not collapse at 0 or all
+    successes.
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes of {trials} trials is impossible")
@@ -38,7 +41,10 @@ class Percentiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def percentiles(values: Sequence[float]) -> Percentiles | None:
-    """Return p50, p99, p99.9 and max by nearest rank, so that each is a value that occurred; None without values."""
+    """Return p50, p99, p99.9 and max by nearest rank, so that each is a value that occurred.
+
+    None without values.
+    """
     if not values:
         return None
     ordered = sorted(values)

@@ -1,7 +1,9 @@
-"""Trials in several processes at once, for evaluations in virtual time; the outcome does not depend on their number.
+"""Trials in several processes at once, for evaluations in virtual time.
 
-Each worker is a fresh interpreter (spawn), opens its own rig and policy once, and runs one start after another. Whoever is
-free takes the next start; outcomes come back in the order of the starts.
+The outcome does not depend on their number.
+
+Each worker is a fresh interpreter (spawn), opens its own rig and policy once, and runs one start
+after another. Whoever is free takes the next start; outcomes come back in the order of the starts.
 """
 
 import multiprocessing
@@ -14,10 +16,10 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 from deploy.evaluate import TrialStart
-from robot.parent_death import die_with_parent
 from deploy.plan_goals import PlanStatistics
 from deploy.results import TrialOutcome
 from robot.errors import ConfigError, PolicyFailed, So101Error
+from robot.parent_death import die_with_parent
 
 JOIN_S = 5.0
 

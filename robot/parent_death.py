@@ -12,7 +12,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int, signal_number: int = signal.SIGTERM) -> None:
-    """Ask for `signal_number` when the thread that started this process ends; ends now if it has ended already."""
+    """Ask for `signal_number` when the thread that started this process ends.
+
+    Ends now if it has ended already.
+    """
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None, use_errno=True)

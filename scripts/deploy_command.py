@@ -1,7 +1,8 @@
 """Let a policy drive the follower, in real time: on the twin, or on a real arm.
 
-Before torque goes on the checkpoint is compared with the rig: cameras, joints, calibration, start pose. Ctrl-C stops: torque goes
-off, is read back, and is shown. With --yes and --duration-s nobody is asked anything.
+Before torque goes on the checkpoint is compared with the rig: cameras, joints, calibration, start
+pose. Ctrl-C stops: torque goes off, is read back, and is shown. With --yes and --duration-s nobody
+is asked anything.
 """
 
 import sys
@@ -45,11 +46,13 @@ class Args:
     rig: Path = DEFAULT_RIG
     """Rig profile (TOML)."""
     duration_s: float = 20.0
-    """Longest time of a rollout; on the twin it ends sooner when the task is done (0: until Ctrl-C)."""
+    """Longest time of a rollout; on the twin it ends sooner when the task is done (0: until
+    Ctrl-C)."""
     episodes: int = 1
     """How many rollouts."""
     seed: int = 90000
-    """Seed of the first rollout: the policy's sampling, and on the twin the scene; the next ones count on."""
+    """Seed of the first rollout: the policy's sampling, and on the twin the scene; the next ones
+    count on."""
     record: Path | None = None
     """Folder for an episode journal of each rollout."""
     output: Path | None = None
@@ -83,7 +86,7 @@ class RolloutOperator:
     def __init__(self) -> None:
         self.start: TaskStart | None = None
 
-    def events(self, session: Session, tick: Tick) -> list[Event]:  # noqa: ARG002
+    def events(self, session: Session, tick: Tick) -> list[Event]:
         """Begin whenever nothing is being recorded."""
         return [Event.START] if session.state in (State.IDLE, State.RESET) else []
 
@@ -114,8 +117,9 @@ def main(args: Args) -> int:
         with console.status("loading the policy") as status:
             ready = planner.wait_ready(on_wait=_on_wait(status.update, stop))
         console.print(
-            f"{checkpoint.policy_type}, {ready.chunk_steps} steps of {1e3 * ready.step_s:.0f} ms a plan, "
-            f"{ready.execute_steps} executed, warm inference {1e3 * ready.warmup_s[-1]:.0f} ms",
+            f"{checkpoint.policy_type}, {ready.chunk_steps} steps of {1e3 * ready.step_s:.0f} ms "
+            f"a plan, {ready.execute_steps} executed, warm inference "
+            f"{1e3 * ready.warmup_s[-1]:.0f} ms",
             highlight=False,
         )
         goals = PlanGoals(
@@ -155,7 +159,8 @@ def run_rollouts(rollouts: Rollouts) -> tuple[list[TrialOutcome], list[Timing]]:
             operator.start = start
             if not args.yes:
                 _ask(
-                    f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter (Ctrl-C ends) "
+                    f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter "
+                    "(Ctrl-C ends) "
                 )
             timing = LoopTiming()
             outcome = _roll_out(
@@ -167,8 +172,8 @@ def run_rollouts(rollouts: Rollouts) -> tuple[list[TrialOutcome], list[Timing]]:
                 event = Event.SUCCESS if outcome.outcome == "success" else Event.FAIL
                 session.apply(event, rollouts.rig.clock.now_s())
             console.print(
-                f"rollout {index + 1} of {args.episodes}: {outcome.outcome} after {outcome.duration_s:.1f} s, "
-                f"torque {rollouts.follower.torque_state}",
+                f"rollout {index + 1} of {args.episodes}: {outcome.outcome} after "
+                f"{outcome.duration_s:.1f} s, torque {rollouts.follower.torque_state}",
                 highlight=False,
             )
     finally:
@@ -209,7 +214,8 @@ def _roll_out(
             raise watch.error
         seen = watch is not None and watch.is_success
         outcome = outcome_of(rig.control, TrialStart(seed, start), duration_s)
-        # The block falls with the arm when torque goes off: what was seen during the rollout counts.
+        # The block falls with the arm when torque goes off: what was seen during the rollout
+        # counts.
         return (
             outcome
             if not seen
@@ -273,7 +279,8 @@ def _report(
     ):
         if figures is not None:
             console.print(
-                f"{name}: p50 {figures.p50:.1f}, p99 {figures.p99:.1f}, max {figures.max:.1f} {unit}",
+                f"{name}: p50 {figures.p50:.1f}, p99 {figures.p99:.1f}, max {figures.max:.1f} "
+                f"{unit}",
                 highlight=False,
             )
     for timing in timings:
@@ -285,8 +292,8 @@ def _report(
                 highlight=False,
             )
     console.print(
-        f"plans: {plans.plans} received, {plans.switches} used, {plans.starved_ticks} of {plans.ticks} ticks held "
-        f"without a plan, {plans.stale_image_ticks} waited for a picture",
+        f"plans: {plans.plans} received, {plans.switches} used, {plans.starved_ticks} of "
+        f"{plans.ticks} ticks held without a plan, {plans.stale_image_ticks} waited for a picture",
         highlight=False,
     )
 

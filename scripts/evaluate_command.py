@@ -1,7 +1,8 @@
 """Measure how often a policy succeeds: many starts on the digital twin, in virtual time.
 
-Starts are drawn from the task's own distribution; with --training-journals none lies within 5 mm of a training start, and
---control nearest-replay also measures how far mere replaying gets. The result carries a 95 % Wilson interval.
+Starts are drawn from the task's own distribution; with --training-journals none lies within 5 mm of
+a training start, and --control nearest-replay also measures how far mere replaying gets. The result
+carries a 95 % Wilson interval.
 """
 
 from collections.abc import Callable
@@ -172,7 +173,7 @@ def trial_starts(
     )
 
 
-class trial_progress:  # noqa: N801 - used as a function in `with`
+class trial_progress:
     """A bar over trials with the successes so far; gives the function to be told of each."""
 
     def __init__(self, console: Console, title: str, trials: int) -> None:
@@ -214,8 +215,8 @@ def _check(args: Args) -> None:
     profile = load_rig(args.rig)
     if profile.twin is None:
         raise ConfigError(
-            f"{args.rig} describes real arms; evaluate runs on a twin in virtual time. On a real arm use "
-            "so101 deploy --episodes, which asks for each outcome"
+            f"{args.rig} describes real arms; evaluate runs on a twin in virtual time. On a real "
+            "arm use so101 deploy --episodes, which asks for each outcome"
         )
 
 

@@ -32,7 +32,9 @@ class LoopTiming:
 
 
 class SuccessWatch:
-    """Ask a running twin five times a second whether the task is done, in a thread: the loop must not wait for a socket.
+    """Ask a running twin five times a second whether the task is done, in a thread.
+
+    The loop must not wait for a socket.
 
     While it runs nobody else may use the control.
     """

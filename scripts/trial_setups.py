@@ -33,7 +33,10 @@ SETTLE_S = 0.3  # between placing and torque: a picture of the new scene must ha
 
 @dataclass(frozen=True)
 class PolicySetup:
-    """How to open trials of a checkpoint; calling it gives them. Travels to the worker processes."""
+    """How to open trials of a checkpoint; calling it gives them.
+
+    Travels to the worker processes.
+    """
 
     rig: Path
     checkpoint: Path
@@ -45,7 +48,8 @@ class PolicySetup:
     @contextmanager
     def __call__(self) -> Iterator["PolicyTrials"]:
         """Open a virtual rig and load the policy."""
-        # Imported here: torch takes seconds, and the process that only hands out starts never needs it.
+        # Imported here: torch takes seconds, and the process that only hands out starts never needs
+        # it.
         from deploy.policy_runner import PolicyRunner
 
         checkpoint = read_checkpoint(self.checkpoint, dataset_root=self.dataset_root)
@@ -182,7 +186,8 @@ def read_demonstrations(folder: Path) -> tuple[Demonstration, ...]:
             ) from error
     if not found:
         raise ConfigError(
-            f"there is no finished journal in {journals}; name the folder that so101 record wrote to"
+            f"there is no finished journal in {journals}; name the folder that so101 record wrote "
+            "to"
         )
     return tuple(found)
 

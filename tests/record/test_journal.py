@@ -199,7 +199,7 @@ def test_an_error_leaves_the_part_file(
 ) -> None:
     path = tmp_path / "episode_000000.mcap"
     writer = JournalWriter(path, header)
-    with pytest.raises(AttributeError), writer:  # noqa: PT012
+    with pytest.raises(AttributeError), writer:
         writer.tick(tick_at(0, 1000.0))
         writer.tick(None)  # type: ignore[arg-type]  # the error
 
