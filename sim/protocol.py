@@ -85,8 +85,7 @@ class RequestParser:
                 requests.append(Request(servo_id, data[start + 4], data[start + 5 : end - 1]))
                 start = end
             else:
-                start += (
-                    1  # not past the frame: the next one may begin inside what this one claimed
-                )
+                # Not past the frame: the next one may begin inside what this one claimed.
+                start += 1
         self._pending = data[start:]
         return requests

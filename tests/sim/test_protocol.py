@@ -136,6 +136,14 @@ def test_after_any_garbage_and_a_pause_a_frame_is_heard(garbage: bytes, sent: Re
     assert parser.feed(encode(sent), 2 * PARTIAL_TIMEOUT_S) == [sent]
 
 
+def test_a_stump_that_claims_a_long_frame_is_forgotten_after_a_pause() -> None:
+    parser = RequestParser()
+    parser.feed(bytes.fromhex("ff ff 01 f0 03"), 0.0)
+    assert parser.feed(PING_1, PARTIAL_TIMEOUT_S / 2) == []
+
+    assert parser.feed(PING_1, 2 * PARTIAL_TIMEOUT_S) == [Request(1, Instruction.PING, b"")]
+
+
 @given(st.data())
 def test_a_flipped_bit_inside_a_frame_costs_that_frame_alone(data: st.DataObject) -> None:
     damaged = bytearray(READ_1)

@@ -309,6 +309,15 @@ def test_128_makes_the_present_position_the_middle(wire: Wire) -> None:
     assert wire.read(5, reg.TORQUE_ENABLE) == 0
 
 
+def test_the_offset_made_by_128_persists_as_the_lock_says(wire: Wire) -> None:
+    for is_open in (0, 1):
+        wire.write(5, reg.LOCK, 1 - is_open)
+        wire.write(5, reg.TORQUE_ENABLE, 128)
+        wire.bank.power_cycle()
+
+        assert wire.read(5, reg.HOMING_OFFSET) == 500 * is_open
+
+
 def test_multi_turn_feedback_leaves_the_turn(wire: Wire) -> None:
     wire.rad[0] = -4.0
     wire.run(0.001)

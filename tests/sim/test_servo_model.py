@@ -94,6 +94,7 @@ def test_no_load_speed_at_the_rated_voltage_is_that_of_the_register_map() -> Non
     # 3400 step/s belongs to 7.4 V; the twin's supply sags to 6.5 V under an arm.
     bench = Bench(p=32, supply_v=7.4)
     bench.rad[:] = -1800 / STEPS_PER_RAD
+    bench.run_locked(DT_S)
     bench.write(reg.GOAL_POSITION, 3900)
     bench.run_free(0.4)
     before = bench.ticks()
@@ -101,6 +102,15 @@ def test_no_load_speed_at_the_rated_voltage_is_that_of_the_register_map() -> Non
 
     speed_step_s = (bench.ticks() - before) / 0.5
     assert speed_step_s == pytest.approx(np.full(6, 3400.0), rel=0.05)
+
+
+def test_the_goal_moves_inside_the_servo_at_3400_steps_a_second() -> None:
+    bench = Bench(p=16)
+    bench.write(reg.GOAL_POSITION, 2048 + 400)
+
+    duty = bench.run_locked(0.050)
+
+    assert duty == pytest.approx(np.full(6, 0.004 * 3400 * 0.050 + 0.009), rel=0.01)
 
 
 def test_no_load_speed_scales_with_the_leaders_gears() -> None:
@@ -147,6 +157,7 @@ def _sag_steps(*, from_below: bool) -> FloatVector:
     bench.load_nm[:] = 0.1 * _stall_nm()
     if from_below:
         bench.rad[:] = -60 / STEPS_PER_RAD
+        bench.run_locked(DT_S)
     bench.write(reg.GOAL_POSITION, 2048)
     bench.run_free(3.0)
     return 2048 - bench.ticks()
