@@ -124,16 +124,16 @@ def _print_tables(recordings: list[Recording], results: dict[Route, list[Compari
     for route, comparisons in results.items():
         table = Table(title=f"{names}: {ROUTE_TEXT[route]}")
         table.add_column("joint", no_wrap=True)
-        for heading in ("delay\nreal", "delay\ntwin", "delay\ndiffers"):
+        for heading in ("delay\nreal", "ms\ntwin", "\ndiff"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for heading in ("residual\nreal", "residual\ntwin", "ratio", "within"):
+        for heading in ("residual\nreal", "\ntwin", "\nratio", "\nok"):
             table.add_column(heading, justify="right", no_wrap=True)
         for each in comparisons:
             table.add_row(
                 each.joint,
-                f"{each.real.delay_s * 1000:.0f} ms",
-                f"{each.twin.delay_s * 1000:.0f} ms",
-                f"{each.delay_error_s * 1000:+.0f} ms",
+                f"{each.real.delay_s * 1000:.0f}",
+                f"{each.twin.delay_s * 1000:.0f}",
+                f"{each.delay_error_s * 1000:+.0f}",
                 f"{each.real.residual:.2f}",
                 f"{each.twin.residual:.2f}",
                 f"{each.residual_ratio:.2f}",
