@@ -19,7 +19,9 @@ from safetensors.numpy import load_file
 from robot.errors import ConfigError, UnsupportedSchema
 from robot.joints import JOINTS, FloatVector
 
-JOINT_NAMES: Final = tuple(f"{joint}.pos" for joint in JOINTS)  # LeRobot's names of state and action
+JOINT_NAMES: Final = tuple(
+    f"{joint}.pos" for joint in JOINTS
+)  # LeRobot's names of state and action
 STATE: Final = "observation.state"
 ACTION: Final = "action"
 IMAGES: Final = "observation.images."
@@ -131,9 +133,17 @@ def find_checkpoint(path: Path) -> Path:
     ):
         if (candidate / "config.json").is_file():
             return candidate.resolve()
-    steps = sorted(config.parent.parent.name for config in path.glob("**/pretrained_model/config.json"))
-    found = f"it holds the steps {', '.join(steps)}: name one" if steps else "no config.json was found in it"
-    raise ConfigError(f"{path} is not a checkpoint: {found} (a checkpoint is LeRobot's pretrained_model folder)")
+    steps = sorted(
+        config.parent.parent.name for config in path.glob("**/pretrained_model/config.json")
+    )
+    found = (
+        f"it holds the steps {', '.join(steps)}: name one"
+        if steps
+        else "no config.json was found in it"
+    )
+    raise ConfigError(
+        f"{path} is not a checkpoint: {found} (a checkpoint is LeRobot's pretrained_model folder)"
+    )
 
 
 def read_checkpoint(path: Path, *, dataset_root: Path | None = None) -> Checkpoint:
@@ -188,7 +198,9 @@ def _cameras(folder: Path, config: _PolicyConfig) -> dict[str, ImageSize]:
     cameras: dict[str, ImageSize] = {}
     for name, feature in config.input_features.items():
         if name.startswith(IMAGES) and len(feature.shape) == 3:
-            cameras[name.removeprefix(IMAGES)] = ImageSize(width=feature.shape[2], height=feature.shape[1])
+            cameras[name.removeprefix(IMAGES)] = ImageSize(
+                width=feature.shape[2], height=feature.shape[1]
+            )
         elif name != STATE:
             raise ConfigError(
                 f"{folder}: the policy needs the input '{name}', which an SO-101 does not have; "
@@ -212,12 +224,17 @@ def _statistics(folder: Path) -> dict[str, FloatVector]:
         (_PROCESSORS[0], "normalizer_processor", STATE),
         (_PROCESSORS[1], "unnormalizer_processor", ACTION),
     ):
-        steps = [s for s in _read_json(folder / name, _Processor).steps if s.registry_name == step_name]
+        steps = [
+            s for s in _read_json(folder / name, _Processor).steps if s.registry_name == step_name
+        ]
         found: dict[str, FloatVector] = {}
         for step in steps:
             if step.state_file and (folder / step.state_file).is_file():
                 try:
-                    found |= {key: np.asarray(v, dtype=np.float64) for key, v in load_file(folder / step.state_file).items()}
+                    found |= {
+                        key: np.asarray(v, dtype=np.float64)
+                        for key, v in load_file(folder / step.state_file).items()
+                    }
                 except SafetensorError as error:
                     raise ConfigError(
                         f"{folder / step.state_file} is damaged ({error}); copy the checkpoint again"
@@ -247,7 +264,9 @@ def _find_sidecar(folder: Path, dataset_root: Path | None) -> Sidecar:
             "name the dataset's folder with --dataset-root"
         )
     if not sidecar.calibration_sha256 and known:
-        sidecar = msgspec.structs.replace(sidecar, calibration_sha256=_recorded_calibration(known[0]))
+        sidecar = msgspec.structs.replace(
+            sidecar, calibration_sha256=_recorded_calibration(known[0])
+        )
     return sidecar
 
 
@@ -264,7 +283,10 @@ def _sidecar_of_dataset(root: Path) -> Sidecar:
 def _recorded_calibration(root: Path) -> str:
     """Return the follower's calibration behind all episodes that `so101 record` wrote; empty when unknown or several."""
     episodes = sorted((root / "so101" / "episodes").glob("*.json"))
-    hashes = {_read_json(path, _RecordedEpisode).calibration_sha256.get("follower", "") for path in episodes}
+    hashes = {
+        _read_json(path, _RecordedEpisode).calibration_sha256.get("follower", "")
+        for path in episodes
+    }
     return hashes.pop() if len(hashes) == 1 else ""
 
 
@@ -297,9 +319,13 @@ def _read_json[T](path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
     except (msgspec.DecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is damaged or of another kind: {error}; copy the checkpoint again") from error
+        raise ConfigError(
+            f"{path} is damaged or of another kind: {error}; copy the checkpoint again"
+        ) from error
 
 
 def _hash_weights(folder: Path) -> str:
@@ -308,4 +334,6 @@ def _hash_weights(folder: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ConfigError(f"cannot read the weights {path}: {error.strerror}; copy the checkpoint again") from error
+        raise ConfigError(
+            f"cannot read the weights {path}: {error.strerror}; copy the checkpoint again"
+        ) from error

@@ -14,7 +14,9 @@ from robot.errors import ConfigError
 from robot.joints import FloatVector
 
 MIN_DISTANCE_M = 0.005
-DRAWS_PER_START = 1000  # far more than any sensible distribution needs; then the distance cannot be kept
+DRAWS_PER_START = (
+    1000  # far more than any sensible distribution needs; then the distance cannot be kept
+)
 
 
 class TrialStart[StartT](NamedTuple):
@@ -68,7 +70,9 @@ def draw_starts[StartT](
 
 def nearest_index(position_m: FloatVector, others_m: Sequence[FloatVector]) -> tuple[int, float]:
     """Return the index of the nearest of `others_m` and its distance, metres; at least one is needed."""
-    distances_m = np.linalg.norm(np.array(others_m, dtype=np.float64).reshape(-1, 2) - position_m, axis=1)
+    distances_m = np.linalg.norm(
+        np.array(others_m, dtype=np.float64).reshape(-1, 2) - position_m, axis=1
+    )
     index = int(np.argmin(distances_m))
     return index, float(distances_m[index])
 

@@ -184,7 +184,10 @@ class PlanGoals:
         times_s = np.array([sample[0] for sample in self._samples])
         positions_deg = np.array([sample[1] for sample in self._samples])
         return np.array(
-            [np.interp(time_s, times_s[:, joint], positions_deg[:, joint]) for joint in range(len(JOINTS))]
+            [
+                np.interp(time_s, times_s[:, joint], positions_deg[:, joint])
+                for joint in range(len(JOINTS))
+            ]
         )
 
     def _progress_at(self, time_s: float) -> float:

@@ -50,7 +50,9 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
         low = min(int(index), max(last - 1, 0))
         high = min(low + 1, last)
         weight = index - low
-        value: FloatVector = (1.0 - weight) * self.actions_deg[low] + weight * self.actions_deg[high]
+        value: FloatVector = (1.0 - weight) * self.actions_deg[low] + weight * self.actions_deg[
+            high
+        ]
         return value
 
 
@@ -118,7 +120,9 @@ def _decode_array(wanted: type, value: object) -> object:
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_encode_array)
-_TO_POLICY: Final[msgspec.msgpack.Decoder[ToPolicy]] = msgspec.msgpack.Decoder(ToPolicy, dec_hook=_decode_array)
+_TO_POLICY: Final[msgspec.msgpack.Decoder[ToPolicy]] = msgspec.msgpack.Decoder(
+    ToPolicy, dec_hook=_decode_array
+)
 _FROM_POLICY: Final[msgspec.msgpack.Decoder[FromPolicy]] = msgspec.msgpack.Decoder(
     FromPolicy, dec_hook=_decode_array
 )

@@ -24,12 +24,15 @@ from robot.errors import ConfigError, PolicyFailed
 READY_DEADLINE_S = 180.0  # importing torch and lerobot alone takes 40 s on two busy cores
 SILENCE_DEADLINE_S = 5.0  # idle children beat every 0.2 s; a single inference may take this long
 STOP_DEADLINE_S = 2.0
+LAST_WORDS_MS = 100
 
 
 class PolicyProcess:
     """A `Planner` whose policy runs in a child process. Use from one thread."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", socket: "zmq.Socket[bytes]", folder: Path) -> None:
+    def __init__(
+        self, child: "subprocess.Popen[bytes]", socket: "zmq.Socket[bytes]", folder: Path
+    ) -> None:
         self._child = child
         self._socket = socket
         self._folder = folder
@@ -69,32 +72,24 @@ class PolicyProcess:
         cls, checkpoint: Path, *, run_folder: Path, dataset_root: Path | None = None, task: str = ""
     ) -> Self:
         """Start the child and return at once; `wait_ready` must follow. Call from the main thread (it dies with the thread)."""
-        found = read_checkpoint(checkpoint, dataset_root=dataset_root)  # refuse here, before torch is loaded
+        found = read_checkpoint(
+            checkpoint, dataset_root=dataset_root
+        )  # refuse here, before torch is loaded
         address = f"ipc://{run_folder / 'policy'}"
-        socket = zmq.Context.instance().socket(zmq.PAIR)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket = context.socket(zmq.PAIR)
         socket.setsockopt(zmq.LINGER, 0)
         try:
             socket.bind(address)
-        except zmq.ZMQError as error:
-            socket.close()
-            raise ConfigError(f"cannot open a socket in {run_folder}: {error}; set XDG_RUNTIME_DIR") from error
-        root = Path(deploy.__file__).resolve().parent.parent
-        arguments = [str(found.path), str(dataset_root or ""), task, address, str(os.getpid())]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH", "")])]),
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",  # nothing is downloaded at run time
-        }
-        with (run_folder / "policy.log").open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deploy.policy_worker", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,  # a terminal's Ctrl-C is for the command, which then stops this child
+            child = _start_worker(
+                run_folder, [str(found.path), str(dataset_root or ""), task, address]
             )
+        except (zmq.ZMQError, OSError) as error:
+            context.destroy(linger=0)
+            raise ConfigError(
+                f"cannot start the policy process with its socket and log in {run_folder}: {error}; "
+                "free some space there, or set XDG_RUNTIME_DIR to a folder of your own"
+            ) from error
         return cls(child, socket, run_folder)
 
     @property
@@ -103,7 +98,10 @@ class PolicyProcess:
         return self._child.pid
 
     def wait_ready(
-        self, *, on_wait: Callable[[float], None] | None = None, deadline_s: float = READY_DEADLINE_S
+        self,
+        *,
+        on_wait: Callable[[float], None] | None = None,
+        deadline_s: float = READY_DEADLINE_S,
     ) -> Ready:
         """Wait until the policy is loaded and warm; raises as `open`."""
         started_s = time.monotonic()
@@ -153,7 +151,7 @@ class PolicyProcess:
                     self._child.kill()  # it owns nothing that would need a good-bye
             self._child.wait()
         finally:
-            self._socket.close()
+            self._socket.context.destroy(linger=0)
             (self._folder / "policy").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -166,18 +164,24 @@ class PolicyProcess:
         try:
             self._socket.send(encode(message), zmq.NOBLOCK)
         except zmq.Again as error:
-            raise PolicyFailed(f"the policy process does not take messages ({self._how_it_ended()})") from error
+            raise PolicyFailed(
+                f"the policy process does not take messages ({self._how_it_ended()})"
+            ) from error
 
     def _receive(self) -> Plan | None:
         """Read what has arrived, to the first plan."""
+        # Asked first: what a child sent before it ended is then in the socket, and says more.
+        has_ended = self._child.poll() is not None and not self._socket.poll(LAST_WORDS_MS)
         while True:
             try:
                 message = decode_from_policy(self._socket.recv(zmq.NOBLOCK))
             except zmq.Again:
-                self._check_alive()
+                self._check_alive(has_ended=has_ended)
                 return None
             except msgspec.DecodeError as error:
-                raise PolicyFailed(f"the policy process sent something unreadable: {error}") from error
+                raise PolicyFailed(
+                    f"the policy process sent something unreadable: {error}"
+                ) from error
             self._heard_s = time.monotonic()
             if isinstance(message, Plan):
                 self._is_busy = False
@@ -188,8 +192,8 @@ class PolicyProcess:
             elif isinstance(message, Failed):
                 raise (ConfigError if message.is_config_error else PolicyFailed)(message.sentence)
 
-    def _check_alive(self) -> None:
-        if self._child.poll() is not None:
+    def _check_alive(self, *, has_ended: bool) -> None:
+        if has_ended:
             raise PolicyFailed(f"the policy process ended: {self._how_it_ended()}")
         silent_s = time.monotonic() - self._heard_s
         if self.ready is not None and silent_s > SILENCE_DEADLINE_S:
@@ -208,3 +212,24 @@ class PolicyProcess:
         last = f", its last words: {lines[-1][:300]}" if lines else ""
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}{last}; start the command again"
+
+
+def _start_worker(run_folder: Path, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    root = Path(deploy.__file__).resolve().parent.parent
+    given = os.environ.get("PYTHONPATH", "")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(root), *([given] if given else [])]),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",  # nothing is downloaded at run time
+    }
+    with (run_folder / "policy.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "deploy.policy_worker", *arguments, str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            # A terminal's Ctrl-C is for the command, which then stops this child.
+            start_new_session=True,
+        )

@@ -4,7 +4,7 @@ The only module of this room that imports torch, lerobot and OpenCV; importing i
 or in the evaluation workers of virtual time.
 """
 
-import sys
+import io
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -25,7 +25,9 @@ from robot.errors import ConfigError
 class PolicyRunner:
     """A policy ready to predict. Not thread-safe; one thread of torch, so that the control loop keeps its core."""
 
-    def __init__(self, checkpoint: Checkpoint, policy: Any, processors: tuple[Any, Any], task: str) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, policy: Any, processors: tuple[Any, Any], task: str
+    ) -> None:
         self._checkpoint = checkpoint
         self._policy = policy
         self._preprocess, self._postprocess = processors
@@ -50,14 +52,24 @@ class PolicyRunner:
             if hasattr(config, "pretrained_backbone_weights"):
                 # LeRobot's ACT would download ImageNet weights only to overwrite them with the checkpoint's
                 config.pretrained_backbone_weights = None
-            with redirect_stdout(sys.stderr):  # LeRobot prints; standard output belongs to the command
-                policy = get_policy_class(config.type).from_pretrained(folder, config=config, local_files_only=True)
+            with redirect_stdout(io.StringIO()):  # LeRobot prints; the terminal is the command's
+                policy = get_policy_class(config.type).from_pretrained(
+                    folder, config=config, local_files_only=True
+                )
             processors = make_pre_post_processors(
                 config,
                 pretrained_path=folder,
                 preprocessor_overrides={"device_processor": {"device": device}},
             )
-        except (ImportError, ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        except (
+            ImportError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
             raise ConfigError(
                 f"{folder} cannot be loaded as a '{checkpoint.policy_type}' policy ({_first_line(error)}); "
                 "install the package of that policy, or check that the checkpoint was copied whole"
@@ -111,7 +123,9 @@ class PolicyRunner:
             )
         pixels = cv2.imdecode(np.frombuffer(images[name], dtype=np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
-            raise ConfigError(f"camera '{name}' sent a picture that is not a whole JPEG; check its cable")
+            raise ConfigError(
+                f"camera '{name}' sent a picture that is not a whole JPEG; check its cable"
+            )
         wanted = self._checkpoint.cameras[name]
         height, width = pixels.shape[:2]
         if (width, height) != (wanted.width, wanted.height):

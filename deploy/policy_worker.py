@@ -68,10 +68,11 @@ def serve(
     parent_pid: int,
 ) -> None:
     """Answer until Stop comes or the parent is gone."""
+    found = read_checkpoint(checkpoint, dataset_root=dataset_root)
     # Imported here, so that a parent that is gone, or a bad argument, costs no ten seconds of torch.
     from deploy.policy_runner import PolicyRunner
 
-    runner = PolicyRunner.load(read_checkpoint(checkpoint, dataset_root=dataset_root), task=task)
+    runner = PolicyRunner.load(found, task=task)
     socket.send(encode(_warm_up(runner)))
     while os.getppid() == parent_pid:
         if not socket.poll(HEARTBEAT_MS):

@@ -14,7 +14,9 @@ from robot.errors import CalibrationMismatch, ConfigError, LimitRefused
 from robot.joints import JOINTS, Calibration, FloatVector
 from robot.rig import RigProfile
 
-REFUSED_DISTANCE_DEG = 57.0  # one radian outside the training data: the start ramp would be a long blind walk
+REFUSED_DISTANCE_DEG = (
+    57.0  # one radian outside the training data: the start ramp would be a long blind walk
+)
 SAID_DISTANCE_DEG = 5.0
 
 
@@ -51,7 +53,9 @@ def check_rig(
     """
     notes = check_cameras(checkpoint, profile)
     if not checkpoint.joint_names:
-        notes.append("the dataset does not name its joints; they are taken to be in this project's order")
+        notes.append(
+            "the dataset does not name its joints; they are taken to be in this project's order"
+        )
     elif checkpoint.joint_names != JOINT_NAMES:
         raise ConfigError(
             f"the policy was trained on the joints {', '.join(checkpoint.joint_names)}; this arm has "
@@ -70,7 +74,9 @@ def check_rig(
             )
         notes.append(sentence)
     if checkpoint.state_min_deg is None:
-        notes.append("the checkpoint does not say which poses it has seen; the start pose is not checked")
+        notes.append(
+            "the checkpoint does not say which poses it has seen; the start pose is not checked"
+        )
     return notes
 
 

@@ -1,5 +1,6 @@
 """The one result file: what was tried, how it went, how sure that is. JSON with an integer `schema`."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final, Literal
@@ -19,10 +20,14 @@ class TrialOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One trial: from which start, and how it ended."""
 
     seed: int
-    start: dict[str, float]  # the numbers of the start that matter for the task, SI units, unit in the name
+    start: dict[
+        str, float
+    ]  # the numbers of the start that matter for the task, SI units, unit in the name
     outcome: Outcome
     duration_s: float  # on the rig's clock
-    notes: dict[str, float | str] = {}  # side notes: e.g. final height of the block, distance to the nearest demonstration
+    notes: dict[
+        str, float | str
+    ] = {}  # side notes: e.g. final height of the block, distance to the nearest demonstration
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +95,8 @@ def save_result(result: EvaluationResult, path: Path) -> None:
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise StorageFull(
             f"cannot write the result {path}: {error.strerror}; free some space or name another place with --output"
         ) from error
@@ -107,12 +113,18 @@ def load_result(path: Path) -> EvaluationResult:
         data = path.read_bytes()
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
         if schema > SCHEMA:
-            raise UnsupportedSchema(f"{path} has schema {schema}, this version reads up to {SCHEMA}; update so101")
+            raise UnsupportedSchema(
+                f"{path} has schema {schema}, this version reads up to {SCHEMA}; update so101"
+            )
         return msgspec.json.decode(data, type=EvaluationResult)
     except OSError as error:
-        raise ConfigError(f"cannot read the result {path}: {error.strerror}; run so101 evaluate first") from error
+        raise ConfigError(
+            f"cannot read the result {path}: {error.strerror}; run so101 evaluate first"
+        ) from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is not a result of so101 evaluate: {error}; evaluate again") from error
+        raise ConfigError(
+            f"{path} is not a result of so101 evaluate: {error}; evaluate again"
+        ) from error
 
 
 class _SchemaOnly(msgspec.Struct):

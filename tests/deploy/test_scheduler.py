@@ -19,7 +19,9 @@ HORIZON = 50
 PAN, GRIPPER = 0, 5
 
 
-def ramp_plan(progress_s: float, *, bias: float = 0.0, steps: int = HORIZON, generation: int = 1) -> Plan:
+def ramp_plan(
+    progress_s: float, *, bias: float = 0.0, steps: int = HORIZON, generation: int = 1
+) -> Plan:
     """A plan that goes on at the nominal speed from where the motion is at `progress_s`."""
     values = progress_s * FPS * NOMINAL + bias + np.arange(steps) * NOMINAL
     return Plan(generation, 0.0, progress_s, 1.0 / FPS, np.repeat(values[:, None], 6, axis=1))

@@ -12,7 +12,9 @@ from robot.errors import ConfigError
 class CountingTrials:
     def run(self, start: TrialStart[float]) -> TrialOutcome:
         outcome = "success" if start.seed % 2 else "failure"
-        return TrialOutcome(start.seed, {"x_m": start.start}, outcome, 1.0, {"pid": float(os.getpid())})
+        return TrialOutcome(
+            start.seed, {"x_m": start.start}, outcome, 1.0, {"pid": float(os.getpid())}
+        )
 
     def statistics(self) -> None:
         return None
