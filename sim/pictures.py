@@ -15,7 +15,7 @@ from sim.rendering import CAMERAS, Image, Renderer, encode_png, halved
 from sim.tasks.pick_red import sample_start
 from sim.world import STEP_S, FollowerWorld
 
-SEED = 21
+SEED = 34
 HAND_STEPS = 10
 WIDTH_PX, HEIGHT_PX = 1200, 720
 MOMENTS = (0.02, 0.42, 0.62, 0.80, 1.0)  # of the attempt, for the strip of camera pictures
@@ -42,7 +42,7 @@ def draw_twin(world: FollowerWorld, qpos: FloatVector) -> Image:
     with Renderer(world.model, 2 * WIDTH_PX, 2 * HEIGHT_PX, is_fine=True) as renderer:
         large = renderer.render_view(
             qpos,
-            look_at_m=np.array([0.17, 0.0, 0.105]),
+            look_at_m=np.array([0.185, 0.015, 0.095]),
             distance_m=0.52,
             azimuth_deg=131.0,
             elevation_deg=-18.0,
