@@ -1,7 +1,7 @@
-"""Cameras: one capture thread each, JPEG bytes passed on undecoded, stamped with the time of capture.
+"""Cameras: one capture thread each, JPEG bytes passed on undecoded with their capture time.
 
-What differs between a device and a stream is a `FrameSource`: it waits a short while for one picture. The thread, the bounded
-queue, the deadlines and the errors are here, once.
+What differs between a device and a stream is a `FrameSource`: it waits a short while for one
+picture. The thread, the bounded queue, the deadlines and the errors are here, once.
 """
 
 import threading
@@ -14,11 +14,13 @@ from robot.errors import CameraLost, So101Error
 from robot.frames import CameraReader, Frame
 from robot.rig import CameraProfile
 
-# A camera that has said nothing for this long is lost. USB cameras take up to two seconds to deliver their first picture
-# (exposure and format negotiation); later pictures come at least every 1/5 s even in the dark.
+# A camera that has said nothing for this long is lost. USB cameras take up to two seconds to
+# deliver their first picture (exposure and format negotiation); later pictures come at least every
+# 1/5 s even in the dark.
 FIRST_FRAME_DEADLINE_S = 5.0
 NEXT_FRAME_DEADLINE_S = 2.0
-# Readers drain at control rate; two seconds at 30 fps covers a reader that was held up by a full disk's retry.
+# Readers drain at control rate; two seconds at 30 fps covers a reader that was held up by a full
+# disk's retry.
 QUEUE_FRAMES = 64
 JOIN_DEADLINE_S = 1.0
 
@@ -39,7 +41,7 @@ class FrameSource(Protocol):
     height: int
 
     def wait(self) -> Picture | None:
-        """Wait at most half a second for the next picture; None when none came. Raises CameraLost."""
+        """Wait half a second, at most a second, for the next picture; raises CameraLost."""
         ...
 
     def interrupt(self) -> None:
@@ -52,7 +54,7 @@ class FrameSource(Protocol):
 
 
 class CaptureThread:
-    """A `CameraReader` over a source: its thread keeps the newest frames and the error that ended it."""
+    """A `CameraReader` over a source: keeps the newest frames and the error that ended it."""
 
     def __init__(self, name: str, source: FrameSource, clock: Clock) -> None:
         self.name = name
@@ -66,7 +68,7 @@ class CaptureThread:
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     def start(self) -> None:
-        """Start capturing and wait for the first frame; raises CameraLost when none comes in time."""
+        """Start capturing; raises CameraLost when no first frame comes in time."""
         self._thread.start()
         with self._changed:
             self._changed.wait_for(
@@ -79,7 +81,7 @@ class CaptureThread:
             raise error or _silent(self.name, FIRST_FRAME_DEADLINE_S)
 
     def take(self) -> list[Frame]:
-        """Return what arrived since the last call, oldest first; raises CameraLost once what is left has been taken."""
+        """Return what arrived since the last call; raises CameraLost when nothing more will."""
         with self._changed:
             if self._error is not None and not self._frames:
                 raise self._error
@@ -95,7 +97,7 @@ class CaptureThread:
             return self._latest
 
     def close(self) -> None:
-        """Stop and join within a second; may be called twice, and from any thread but the camera's own."""
+        """Stop and join within a second; may be called twice, from any thread but the camera's."""
         self._stopping.set()
         self._source.interrupt()
         if self._thread.is_alive():
@@ -150,14 +152,16 @@ def open_camera(name: str, profile: CameraProfile, address: str, clock: Clock) -
     Args:
         name: the camera's name in the rig profile.
         profile: size and rate to ask for, and how it is mounted.
-        address: what `Devices.camera_address` made of the profile's address: a device, or an `http://` stream.
+        address: what `Devices.camera_address` made of the profile's address: a device, or an
+        `http://` stream.
         clock: of the rig; a stream's own capture times are on the same machine's monotonic clock.
 
     Raises:
         CameraLost: it cannot be opened, or delivers nothing within five seconds.
         ConfigError: it does not deliver the size or the format asked for.
     """
-    # Imported here: OpenCV takes a tenth of a second and memory that a rig of streams does not need.
+    # Imported here: OpenCV takes a tenth of a second and memory that a rig of streams does not
+    # need.
     source: FrameSource
     if address.startswith("http://"):
         from robot.stream_camera import StreamSource

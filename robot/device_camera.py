@@ -1,6 +1,7 @@
-"""A camera that is a V4L2 device: OpenCV fetches its MJPEG pictures undecoded. The only importer of cv2 in this room.
+"""A V4L2 camera: OpenCV fetches its MJPEG pictures undecoded. The room's only importer of cv2.
 
-Not yet tried on a real camera; written after OpenCV 4.x `modules/videoio/src/cap_v4l.cpp` (see docs/provenance.md).
+Not yet tried on a real camera; written after OpenCV 4.x `modules/videoio/src/cap_v4l.cpp` (see
+docs/provenance.md).
 """
 
 import os
@@ -10,11 +11,12 @@ from robot.clock import Clock
 from robot.errors import CameraLost, ConfigError
 from robot.rig import CameraProfile
 
-# OpenCV waits ten seconds in one read when a camera stalls; read once, at the first capture of a process.
+# OpenCV waits ten seconds in one read when a camera stalls; read once, at the first capture of a
+# process.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
-import cv2  # noqa: E402  (after the environment it reads)
+import cv2
 
 _CAPTURE_STAMP_TRUST_S = 1.0
 
@@ -35,7 +37,8 @@ class DeviceSource:
         self._capture = cv2.VideoCapture(address, cv2.CAP_V4L2)
         if not self._capture.isOpened():
             raise CameraLost(
-                f"camera '{name}': {address} cannot be opened; check that it is a camera and that no other program "
+                f"camera '{name}': {address} cannot be opened; "
+                "check that it is a camera and that no other program "
                 f"holds it (fuser {address} names it)"
             )
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
@@ -52,7 +55,7 @@ class DeviceSource:
             return None
         jpeg = raw.tobytes()
         if jpeg[:2] != b"\xff\xd8":
-            return None  # cameras send a broken first buffer now and then; silence has its own deadline
+            return None  # a broken buffer now and then; silence has its own deadline
         if self._is_upside_down:
             jpeg = _turned(jpeg)
         return Picture(capture_s=self._capture_time_s(), jpeg=jpeg)
@@ -65,7 +68,7 @@ class DeviceSource:
         self._capture.release()
 
     def _capture_time_s(self) -> float:
-        """Return the driver's time stamp of the buffer (CLOCK_MONOTONIC for USB cameras) where it is plausible."""
+        """Return the driver's stamp of the buffer (CLOCK_MONOTONIC for USB) where plausible."""
         now_s = self._clock.now_s()
         stamp_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
         return stamp_s if 0.0 <= now_s - stamp_s < _CAPTURE_STAMP_TRUST_S else now_s
@@ -81,9 +84,10 @@ class DeviceSource:
         if offered != ("MJPG", profile.width, profile.height, profile.fps):
             self._capture.release()
             raise ConfigError(
-                f"camera '{self._name}' at {address} offers {fourcc} {width}x{height} at {fps} fps, but the profile asks for "
-                f"MJPG {profile.width}x{profile.height} at {profile.fps} fps; "
-                f"put one of the sizes into the profile that this lists: v4l2-ctl -d {address} --list-formats-ext"
+                f"camera '{self._name}' at {address} offers {fourcc} {width}x{height} "
+                f"at {fps} fps, but the profile asks for MJPG {profile.width}x{profile.height} "
+                f"at {profile.fps} fps; put a size into the profile that this lists: "
+                f"v4l2-ctl -d {address} --list-formats-ext"
             )
 
 

@@ -1,7 +1,7 @@
 """Which ports and cameras there are, and what an address of the rig profile means today.
 
-`twin:NAME` is looked up in the manifest of a running twin; anything else is a path or a stream's address and belongs to the
-machine. No other code asks what kind an address is.
+`twin:NAME` is looked up in the manifest of a running twin; anything else is a path or a stream's
+address and belongs to the machine. No other code asks what kind an address is.
 """
 
 import os
@@ -48,7 +48,7 @@ class Devices(Protocol):
         ...
 
     def camera_address(self, address: str) -> str:
-        """Return the path or stream to open for a camera's address; raises NotConnected, NoPermission."""
+        """Return the path or stream to open for a camera; raises NotConnected, NoPermission."""
         ...
 
     def ports(self) -> list[PortInfo]:
@@ -77,7 +77,7 @@ class SystemDevices:
         return address
 
     def camera_address(self, address: str) -> str:
-        """Check that a device is there and may be opened; a stream's address is passed on as it is."""
+        """Check that a device is there and may be opened; pass a stream's address on as it is."""
         if address.startswith(TWIN):
             raise _not_running(address)
         if address.startswith("http://"):
@@ -101,7 +101,7 @@ class SystemDevices:
         ]
 
     def cameras(self) -> list[CameraInfo]:
-        """List capture devices by their place on the bus, which survives a restart; video numbers do not."""
+        """List capture devices by their place on the bus: video numbers change at restart."""
         if not self._by_path.is_dir():
             return []
         return [
@@ -150,7 +150,7 @@ class TwinDevices:
 
 
 def uses_twin(profile: RigProfile) -> bool:
-    """Tell whether a profile has any `twin:` address, so that a twin must run before its devices can be opened."""
+    """Tell whether a profile has any `twin:` address, so that a twin must run."""
     addresses = [profile.leader.port, profile.follower.port]
     addresses += [camera.address for camera in profile.cameras.values()]
     return any(address.startswith(TWIN) for address in addresses)
@@ -176,7 +176,8 @@ def open_devices(profile: RigProfile, twin_pid: int | None = None) -> Devices:
         others = sorted({f"'{manifest.rig}'" for manifest in running})
         also = f" (running: {', '.join(others)})" if others else ""
         raise NotConnected(
-            f"no twin of the rig '{profile.name}' is running{also}; start it in another terminal with: so101 twin"
+            f"no twin of the rig '{profile.name}' is running{also}; "
+            "start it in another terminal with: so101 twin"
         )
     if len(mine) > 1:
         pids = ", ".join(str(manifest.pid) for manifest in mine)
@@ -191,7 +192,8 @@ def _look_up(address: str, known: dict[str, str], what: str) -> str:
     name = address.removeprefix(TWIN)
     if name not in known:
         raise ConfigError(
-            f"the running twin has no '{name}'; its {what} are {', '.join(sorted(known)) or 'none'}; "
+            f"the running twin has no '{name}'; "
+            f"its {what} are {', '.join(sorted(known)) or 'none'}; "
             f"correct the address '{address}' in the profile"
         )
     return known[name]

@@ -1,8 +1,9 @@
 """The folder of one running process tree: sockets, manifest, logs; gone when the run is.
 
-`$XDG_RUNTIME_DIR/so101/<rig>-<pid>/`, mode 0700; where no runtime folder exists, `so101-<uid>/` in the system's temporary
-folder, which must then belong to this user alone. A run holds a lock (flock) on its folder's `lock` file: the kernel drops
-it however the process ends, so that a dead run is told from a live one without trusting process ids, which are reused.
+`$XDG_RUNTIME_DIR/so101/<rig>-<pid>/`, mode 0700; where no runtime folder exists, `so101-<uid>/` in
+the system's temporary folder, which must then belong to this user alone. A run holds a lock (flock)
+on its folder's `lock` file: the kernel drops it however the process ends, so that a dead run is
+told from a live one without trusting process ids, which are reused.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 SCHEMA = 1
 MANIFEST = "manifest.json"
 _LOCK = "lock"
-# A Unix socket's address has 108 bytes (sun_path, unix(7)); the longest name we put in the folder takes 24 of them.
+# A Unix socket's address has 108 bytes (sun_path, unix(7)); the longest name we put in the folder
+# takes 24 of them.
 _MAX_PATH_BYTES = 108 - 24
 
 LogValue = str | int | float | bool | None
@@ -103,7 +105,8 @@ class RunFolder:
 class RunLog:
     """One JSON object a line: monotonic and UTC time, run, process, event and its values.
 
-    A log must never stop what it logs: when the disk is full lines are dropped, and the next line that fits tells how many.
+    A log must never stop what it logs: when the disk is full lines are dropped, and the next line
+    that fits tells how many.
     """
 
     def __init__(self, path: Path, process: str, run_id: str, clock: Clock) -> None:
@@ -142,7 +145,8 @@ def runtime_root() -> Path:
     """Return the folder that holds all run folders of this user, made if need be.
 
     Raises:
-        ConfigError: the fall-back folder belongs to somebody else, or the path is too long for a socket.
+        ConfigError: the fall-back folder belongs to somebody else, or the path is too long for a
+        socket.
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     if given and os.access(given, os.W_OK | os.X_OK):

@@ -1,9 +1,10 @@
 """A camera that is an MJPEG stream over HTTP (multipart/x-mixed-replace).
 
-Not read with OpenCV, which decodes the pictures and invents their time stamps: the twin states each part's capture time in
-`X-Capture-Time` (seconds on this machine's monotonic clock) and its number in `X-Sequence`. A stream without those headers is
-stamped on arrival. Not read with http.client either, whose responses refuse to go on after a time-out (CPython,
-`socket.SocketIO`): waiting in slices is what lets a camera be closed at once and found silent in time.
+Not read with OpenCV, which decodes the pictures and invents their time stamps: the twin states each
+part's capture time in `X-Capture-Time` (seconds on this machine's monotonic clock) and its number
+in `X-Sequence`. A stream without those headers is stamped on arrival. Not read with http.client
+either, whose responses refuse to go on after a time-out (CPython, `socket.SocketIO`): waiting in
+slices is what lets a camera be closed at once and found silent in time.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ class StreamSource:
         self._next: Headers | None = None  # headers of a part whose picture has not come whole
         if profile.rotation_deg:
             raise ConfigError(
-                f"camera '{name}': a stream's pictures are passed on as they come and cannot be turned; "
+                f"camera '{name}': a stream's pictures are passed on as they come, not turned; "
                 "turn them where the stream is made and set rotation_deg = 0"
             )
         self._socket = self._connect()
@@ -80,7 +81,7 @@ class StreamSource:
                 f"camera '{self._name}': {self._address} names no host; write http://host:port/path"
             )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        request = f"GET {path} HTTP/1.0\r\nHost: {parts.hostname}\r\nAccept: multipart/x-mixed-replace\r\n\r\n"
+        request = f"GET {path} HTTP/1.0\r\nHost: {parts.hostname}\r\n\r\n"
         try:
             connection = socket.create_connection(
                 (parts.hostname, parts.port or 80), timeout=_ANSWER_DEADLINE_S
@@ -114,12 +115,13 @@ class StreamSource:
         kind = _headers(lines[1:]).get("content-type", "nothing").partition(";")[0].strip()
         if status != ["200"] or kind != "multipart/x-mixed-replace":
             raise ConfigError(
-                f"camera '{self._name}': {self._address} answers '{lines[0]}' with {kind}, not an MJPEG stream; "
+                f"camera '{self._name}': {self._address} answers '{lines[0]}' with {kind}, "
+                "not an MJPEG stream; "
                 "correct `address`"
             )
 
     def _receive(self) -> bool:
-        """Add what has come to the buffer; False at the end of the stream. Raises TimeoutError after a slice."""
+        """Add what came to the buffer; False at the end. Raises TimeoutError after a slice."""
         data = self._socket.recv(_RECEIVE_BYTES)
         self._buffer += data
         return bool(data)

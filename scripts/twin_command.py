@@ -1,7 +1,8 @@
-"""Run the digital twin: two emulated SO-101 arms on serial device names and two virtual cameras on local addresses.
+"""Run the digital twin: two emulated SO-101 arms on serial device names, and two cameras.
 
-Every program that talks to real arms talks to these: this project's commands (addresses `twin:...`), LeRobot's, or a serial
-terminal. Runs until Ctrl-C, SIGTERM or SIGHUP. The control of the scene and the log are in the run folder that it prints.
+Every program that talks to real arms talks to these: this project's commands (addresses
+`twin:...`), LeRobot's, or a serial terminal. Runs until Ctrl-C, SIGTERM or SIGHUP. The control of
+the scene and the log are in the run folder that it prints.
 """
 
 import sys
@@ -15,9 +16,11 @@ from rich.table import Table
 from robot.rig import load_rig
 from robot.run_folder import CameraEntry, PortEntry, TwinManifest
 from sim.recorded_motion import load_hand
+from sim.twin_core import HandName
 from sim.twin_server import TwinOptions, run_twin
 
 DEFAULT_RIG = Path("configs/twin.toml")
+HANDS: dict[str, HandName] = {"none": "none", "sweep": "sweep", "demonstrator": "demonstrator"}
 
 
 @dataclass
@@ -25,11 +28,11 @@ class Args:
     """What to run."""
 
     rig: Path = DEFAULT_RIG
-    """Rig profile with a [twin] table (TOML). Several twins run side by side when their profiles' names differ."""
+    """Rig profile with a [twin] table (TOML). Twins of different names run side by side."""
     hand: str = "none"
-    """Who moves the leader: none, sweep (each joint to both ends), demonstrator (picks the red block), or a recorded motion: a
-    CSV file (timestamp_s and action.JOINT in LeRobot's normalised units, or JOINT_deg) or the folder of a LeRobot dataset
-    (FOLDER#3 for its fourth episode)."""
+    """Who moves the leader: none, sweep (each joint to both ends), demonstrator (picks the red
+    block), or a recorded motion: a CSV file (timestamp_s and action.JOINT in LeRobot's normalised
+    units, or JOINT_deg) or the folder of a LeRobot dataset (FOLDER#3 for its fourth episode)."""
     json: bool = False
     """Print one line of JSON with all addresses and nothing else."""
     duration_s: float | None = None
@@ -37,7 +40,7 @@ class Args:
     pace_1mbps: bool = False
     """Hold the servos' replies back for the time they take on a 1 Mbps wire."""
     until_stdin_closes: bool = False
-    """Stop when standard input ends: for programs that start a twin and must not leave it behind."""
+    """Stop when standard input ends: for programs that start a twin and leave none behind."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -51,13 +54,9 @@ class Addresses(msgspec.Struct, frozen=True):
 def main(args: Args) -> int:
     """Run a twin until it is told to stop."""
     profile = load_rig(args.rig)
-    if args.hand in ("none", "sweep", "demonstrator"):
-        options = TwinOptions(leader_hand=args.hand)
-    else:
-        options = TwinOptions(recorded_hand=load_hand(args.hand))
     options = TwinOptions(
-        leader_hand=options.leader_hand,
-        recorded_hand=options.recorded_hand,
+        leader_hand=HANDS.get(args.hand, "none"),
+        recorded_hand=None if args.hand in HANDS else load_hand(args.hand),
         is_paced=args.pace_1mbps,
         duration_s=args.duration_s,
         until_stdin_closes=args.until_stdin_closes,

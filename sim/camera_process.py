@@ -1,8 +1,9 @@
-"""The twin's cameras live in a process of their own, since rendering must not hold up servos and physics: this is the twin's side.
+"""The twin's side of its camera process: rendering must not hold up servos and physics.
 
-The child (`camera_server`) gets its configuration as argument, states of the world on standard input (one fixed-size record
-a picture), and answers once on standard output with the addresses it serves. The pipe is the only link: when the twin ends,
-however it ends, the pipe ends, and so does the child; no shared memory is left behind, because none is used.
+The child (`camera_server`) gets its configuration as argument, states of the world on standard
+input (one fixed-size record a picture), and answers once on standard output with the addresses it
+serves. The pipe is the only link: when the twin ends, however it ends, the pipe ends, and so does
+the child; no shared memory is left behind, because none is used.
 """
 
 import os
@@ -64,7 +65,8 @@ class CameraProcess:
             self.close()
             raise NotConnected(
                 "the twin's cameras did not start (what they said stands above); "
-                "cameras need an OpenGL library (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri)"
+                "cameras need an OpenGL library "
+                "(Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri)"
             )
         return msgspec.json.decode(line, type=dict[str, CameraEntry])
 

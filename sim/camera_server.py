@@ -1,8 +1,9 @@
-"""The camera process of the twin: states of the world in, pictures out. Started by `camera_process`.
+"""The twin's camera process: states of the world in, pictures out. See `camera_process`.
 
-Its configuration comes as argument; it receives states of the world on standard input, one fixed-size record
-a picture, and answers once on standard output with the addresses it serves. The pipe is the only link: when the twin ends, the
-pipe ends, and so does this process; no shared memory is left behind, because none is used.
+Its configuration comes as argument; it receives states of the world on standard input, one
+fixed-size record a picture, and answers once on standard output with the addresses it serves. The
+pipe is the only link: when the twin ends, the pipe ends, and so does this process; no shared memory
+is left behind, because none is used.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ _POLL_S = 0.5
 
 
 class _CameraServer:
-    """The child: the newest state of each camera becomes a picture on both addresses, if anybody looks."""
+    """The child: each camera's newest state becomes a picture, if anybody looks."""
 
     def __init__(self, cameras: dict[str, CameraProfile]) -> None:
         self._names = list(cameras)

@@ -1,15 +1,16 @@
 """One virtual camera on its two addresses: MJPEG over HTTP, and LeRobot's ZeroMQ camera format.
 
-HTTP: `multipart/x-mixed-replace`, each part with `Content-Length`, `X-Capture-Time` (seconds on this machine's monotonic clock:
-the moment of the state that is shown) and `X-Sequence`. ZeroMQ: a PUB socket that sends the JSON text LeRobot 0.6's `ZMQCamera`
-reads, `{"timestamps": {NAME: seconds since 1970}, "images": {NAME: base64 of the JPEG}}`. Everybody gets the newest picture: a
-client that stalls misses pictures, and holds up nobody.
+HTTP: `multipart/x-mixed-replace`, each part with `Content-Length`, `X-Capture-Time` (seconds on
+this machine's monotonic clock: the moment of the state that is shown) and `X-Sequence`. ZeroMQ: a
+PUB socket that sends the JSON text LeRobot 0.6's `ZMQCamera` reads, `{"timestamps": {NAME: seconds
+since 1970}, "images": {NAME: base64 of the JPEG}}`. Everybody gets the newest picture: a client
+that stalls misses pictures, and holds up nobody.
 """
 
 import base64
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +53,7 @@ class LatestFrame:
         return self._viewers
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None]:
         """Count as a viewer."""
         with self._changed:
             self._viewers += 1
@@ -69,7 +70,7 @@ class LatestFrame:
             self._changed.notify_all()
 
     def wait_newer(self, index: int, timeout_s: float) -> JpegFrame | None:
-        """Return the newest picture once it is newer than number `index`, None when none came in time."""
+        """Return the newest picture once it is newer than `index`, None when none came in time."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._frame is not None and self._frame.index > index, timeout_s
@@ -106,7 +107,8 @@ class HttpStreams:
 class ZmqStream:
     """One camera as LeRobot's `ZMQCamera` expects it, on a port of its own.
 
-    An XPUB socket, which is a PUB socket that is told of subscriptions: nothing is rendered for nobody.
+    An XPUB socket, which is a PUB socket that is told of subscriptions: nothing is rendered for
+    nobody.
     """
 
     def __init__(self, name: str, context: "zmq.Context[zmq.Socket[bytes]]", clock: Clock) -> None:
@@ -154,7 +156,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]  (the base declares BaseServer)
+    # The base class declares a BaseServer.
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.0"
     timeout = STALLED_CLIENT_S
     wbufsize = 0
@@ -179,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
                 index = frame.index
                 self.wfile.write(_part(frame))
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name)
         """Write no access log."""
 
 

@@ -1,7 +1,8 @@
 """The servos' EEPROM on disk, so that a calibrated twin stays calibrated when its process ends.
 
-A JSON file with a schema: arm name to hexadecimal text of that arm's image. Replaced in one step; a half-written file cannot
-occur. A twin of another seed has other servos (other horn mountings), so the seed is kept with the images.
+A JSON file with a schema: arm name to hexadecimal text of that arm's image. Replaced in one step; a
+half-written file cannot occur. A twin of another seed has other servos (other horn mountings), so
+the seed is kept with the images.
 """
 
 import os
@@ -23,7 +24,7 @@ class EepromFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_eeproms(path: Path, seed: int) -> dict[str, bytes]:
-    """Return the images by arm; empty when there is no file yet or it belongs to a twin of another seed.
+    """Return the images by arm; none when there is no file yet, or it is of another seed.
 
     Raises:
         UnsupportedSchema: written by a newer version.
@@ -55,5 +56,6 @@ def save_eeproms(path: Path, seed: int, arms: dict[str, bytes]) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageFull(
-            f"the twin's EEPROM could not be written to {path}: {error.strerror}; free some space, then calibrate again"
+            f"the twin's EEPROM could not be written to {path}: {error.strerror}; "
+            "free some space, then calibrate again"
         ) from error

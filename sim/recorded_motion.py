@@ -1,8 +1,9 @@
-"""A person's motion from a file, for the leader's hand: a CSV of teleoperation, or an episode of a LeRobot dataset.
+"""A person's motion for the leader's hand: from a CSV, or an episode of a LeRobot dataset.
 
-CSV: a column `timestamp_s` (seconds, increasing) and six columns of what the leader did, either `action.JOINT` in LeRobot's
-normalised units (-100..100 over each joint's calibrated range, gripper 0..100) or `JOINT_deg` in degrees (`gripper_pct` for the
-gripper). Dataset: the folder of a LeRobotDataset v3.0, its `action` in degrees and gripper percent as LeRobot 0.6 records it;
+CSV: a column `timestamp_s` (seconds, increasing) and six columns of what the leader did, either
+`action.JOINT` in LeRobot's normalised units (-100..100 over each joint's calibrated range, gripper
+0..100) or `JOINT_deg` in degrees (`gripper_pct` for the gripper). Dataset: the folder of a
+LeRobotDataset v3.0, its `action` in degrees and gripper percent as LeRobot 0.6 records it;
 `FOLDER#N` takes episode N.
 """
 
@@ -19,7 +20,8 @@ from robot.joints import JOINTS, FloatVector
 from robot.kinematics import deg_to_model_rad
 from sim.hands import RecordedHand
 
-# Normalised 100 in degrees: half of each joint's nominal range (of an SO-101 calibrated by hand; within a few per cent).
+# Normalised 100 in degrees: half of each joint's nominal range (of an SO-101 calibrated by hand;
+# within a few per cent).
 NOMINAL_HALF_RANGE_DEG = np.array([110.0, 100.0, 96.8, 95.0, 180.0])
 
 TIME_COLUMN = "timestamp_s"
@@ -29,7 +31,7 @@ DEGREE_COLUMNS = (*(f"{name}_deg" for name in JOINTS[:-1]), f"{JOINTS[-1]}_pct")
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What a leader did: times from 0, shape (N,), and joints in degrees and gripper percent, shape (N, 6)."""
+    """What a leader did: times from 0, shape (N,); degrees and gripper percent, shape (N, 6)."""
 
     times_s: FloatVector
     leader_deg: NDArray[np.float64]
@@ -61,7 +63,8 @@ def load_motion(source: str) -> Motion:
         motion = _read_csv(path)
     else:
         raise ConfigError(
-            f"there is no recording {source}; name a CSV file or a LeRobot dataset's folder (or none, sweep, demonstrator)"
+            f"there is no recording {source}; name a CSV file or a LeRobot dataset's folder "
+            "(or none, sweep, demonstrator)"
         )
     if len(motion.times_s) < 2 or not np.all(np.diff(motion.times_s) > 0):
         raise ConfigError(
@@ -98,13 +101,14 @@ def _columns_of(path: Path, header: tuple[str, ...]) -> tuple[str, ...]:
             if all(column in header for column in columns):
                 return columns
     raise ConfigError(
-        f"{path} lacks columns: it needs {TIME_COLUMN} and either {', '.join(ACTION_COLUMNS)} (normalised units) "
+        f"{path} lacks columns: it needs {TIME_COLUMN} and either "
+        f"{', '.join(ACTION_COLUMNS)} (normalised units) "
         f"or {', '.join(DEGREE_COLUMNS)}"
     )
 
 
 def _read_dataset(path: Path, episode: int) -> Motion:
-    import pyarrow.parquet as parquet  # here: it takes as long to import as the rest of a twin
+    from sim.dataset_file import read_actions  # here: pyarrow takes long to import
 
     info = path / "meta" / "info.json"
     try:
@@ -117,11 +121,12 @@ def _read_dataset(path: Path, episode: int) -> Motion:
         raise ConfigError(
             f"{path} has the actions {names}, not those of an SO-101; use a dataset of this arm"
         )
-    columns = ["action", "timestamp", "episode_index"]
-    for file in sorted(path.glob("data/*/*.parquet")):
-        table = parquet.read_table(file, columns=columns)
-        mine = np.asarray(table["episode_index"]) == episode
-        if mine.any():
-            action = np.array(table["action"].to_pylist(), dtype=np.float64)[mine]
-            return Motion(np.asarray(table["timestamp"], dtype=np.float64)[mine], action)
-    raise ConfigError(f"{path} has no episode {episode}; name another with {path}#0")
+    try:
+        rows = read_actions(path, episode)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"a data file of {path} cannot be read ({error}); export it again"
+        ) from error
+    if rows is None:
+        raise ConfigError(f"{path} has no episode {episode}; name another, for example {path}#0")
+    return Motion(*rows)

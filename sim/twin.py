@@ -1,7 +1,7 @@
-"""The twin in virtual time: both buses and all cameras in this process, as fast as the processor allows.
+"""The twin in virtual time: both buses and all cameras in this process, as fast as it goes.
 
-The bytes, the servos, the world and the hands are those of the real-time twin; only the transport and the clock differ. Two rigs
-from one profile give the same bytes and the same pictures.
+The bytes, the servos, the world and the hands are those of the real-time twin; only the transport
+and the clock differ. Two rigs from one profile give the same bytes and the same pictures.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from robot.joints import FloatVector
 from robot.rig import RigProfile
 from sim.memory_serial import MemorySerial
 from sim.rendering import Renderer
-from sim.twin_core import Twin
 from sim.twin_clock import TwinClock
 from sim.twin_control import DirectControl
+from sim.twin_core import Twin
 from sim.virtual_camera import VirtualCamera
 
 
@@ -47,7 +47,7 @@ class VirtualRig:
 
 
 def open_virtual(profile: RigProfile) -> VirtualRig:
-    """Build the twin of a profile; raises ConfigError when the profile asks for what the twin does not have."""
+    """Build the twin of a profile; raises ConfigError where it asks for what is not there."""
     twin = Twin(profile)
     clock = TwinClock(twin)
     renderers = _Renderers(twin.follower.model)
@@ -70,7 +70,7 @@ def open_virtual(profile: RigProfile) -> VirtualRig:
 
 
 class _Renderers:
-    """One renderer a picture size, opened when the first picture is wanted: an OpenGL context takes a while."""
+    """One renderer a picture size, opened for the first picture: OpenGL takes a while to start."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model

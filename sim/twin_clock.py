@@ -17,7 +17,7 @@ class Advanceable(Protocol):
 
 
 class TwinClock:
-    """A `Clock` whose time is the twin's; finer than the world's steps, as the bytes on a bus need it."""
+    """A `Clock` on the twin's time; finer than the world's steps, as bytes on a bus need it."""
 
     def __init__(self, world: Advanceable) -> None:
         self._world = world

@@ -1,7 +1,7 @@
-"""What a script may ask of a twin besides its buses and cameras: set the scene, lend a hand, say how the task stands.
+"""What a script may ask of a twin: set the scene, lend a hand, say how the task stands.
 
-Two implementations: directly on the twin (virtual time), and over the control socket of a running one. Requests and replies
-are msgspec structs in JSON, so that a person can read and type them.
+Two implementations: directly on the twin (virtual time), and over the control socket of a running
+one. Requests and replies are msgspec structs in JSON, so that a person can read and type them.
 """
 
 from typing import Protocol
@@ -114,7 +114,7 @@ _REPLY = msgspec.json.Decoder(Reply)
 
 
 def answer(control: TwinControl, message: bytes) -> bytes:
-    """Do what a request says and return the encoded reply; what is wrong with a request becomes its reply."""
+    """Do what a request says and return the reply; what is wrong with it becomes its reply."""
     try:
         reply = _do(control, _REQUEST.decode(message))
     except msgspec.DecodeError as error:
@@ -150,7 +150,7 @@ class RemoteControl:
         start = self._ask(ResetRequest(seed)).start
         if start is None:
             raise NotConnected(
-                f"the twin at {self._address} gave no start: it is of another version; start it again"
+                f"the twin at {self._address} gave no start: it is of another version; restart it"
             )
         return start
 
@@ -167,7 +167,7 @@ class RemoteControl:
         status = self._ask(StatusRequest()).status
         if status is None:
             raise NotConnected(
-                f"the twin at {self._address} gave no status: it is of another version; start it again"
+                f"the twin at {self._address} gave no status: it is of another version; restart it"
             )
         return status
 
@@ -194,7 +194,8 @@ class RemoteControl:
             self._socket.close(linger=0)
             self._socket = self._connect()
             raise NotConnected(
-                f"the twin does not answer at {self._address}; check that `so101 twin` still runs, or start it again"
+                f"the twin does not answer at {self._address}; "
+                "check that `so101 twin` still runs, or start it again"
             ) from error
         if reply.error:
             raise ConfigError(reply.error)

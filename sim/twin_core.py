@@ -1,7 +1,8 @@
-"""The digital twin: two arms of emulated servos in a physical world, hands that move them, cameras that watch.
+"""The digital twin: two arms of emulated servos in a physical world, hands, and cameras.
 
-One object, stepped to a time by whoever owns the clock: by the virtual clock as fast as the processor allows, by the server
-process at the pace of the machine's. It knows neither transports nor rendering.
+One object, stepped to a time by whoever owns the clock: by the virtual clock as fast as the
+processor allows, by the server process at the pace of the machine's. It knows neither transports
+nor rendering.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ _WHOLE_STEP = 1e-6  # part of a step that rounding of a time may be short of it
 
 
 class HoldHand:
-    """Holds an arm where it was put, and lets go for good once `is_stiff` says that the servos hold it themselves."""
+    """Holds an arm where it was put; lets go for good once its servos hold it (`is_stiff`)."""
 
     def __init__(self, hold_rad: FloatVector, is_stiff: Callable[[], bool]) -> None:
         self.done = False
@@ -44,9 +45,9 @@ class HoldHand:
 
     def target_rad(
         self,
-        now_s: float,  # noqa: ARG002
-        own_rad: FloatVector,  # noqa: ARG002
-        follower_rad: FloatVector,  # noqa: ARG002
+        now_s: float,
+        own_rad: FloatVector,
+        follower_rad: FloatVector,
     ) -> FloatVector | None:
         """Return the place to hold, None once the arm holds itself."""
         self.done = self.done or self._is_stiff()
@@ -54,10 +55,10 @@ class HoldHand:
 
 
 class Twin:
-    """Both arms, their world and who touches them; time starts at `start_s` and moves only in `advance`.
+    """Both arms, their world and who touches them; time moves only in `advance`.
 
-    At the start, and after each `place`, a hand holds either arm at the start's pose: the follower's until its torque goes on, the
-    leader's until another hand takes over.
+    At the start, and after each `place`, a hand holds either arm at the start's pose: the
+    follower's until its torque goes on, the leader's until another hand takes over.
     """
 
     def __init__(self, profile: RigProfile, start_s: float = 0.0) -> None:
@@ -84,7 +85,7 @@ class Twin:
     # -- time ----------------------------------------------------------------------------------
 
     def advance(self, until_s: float) -> None:
-        """Step to the last whole step that is not after `until_s`; hands and cameras are served on the way."""
+        """Step to the last whole step not after `until_s`; serve hands and cameras on the way."""
         target = int((until_s - self._origin_s) * STEPS_PER_S + _WHOLE_STEP)
         while self._steps < target:
             if self._steps % HAND_STEPS == 0:
@@ -98,11 +99,11 @@ class Twin:
                     shutter.release(self.now_s, self.follower.data.qpos.copy())
 
     def start_now(self, now_s: float) -> None:
-        """Move the origin of time to `now_s`: what came before was setting up. For a world not yet stepped."""
+        """Start a world not yet stepped at `now_s`: what came before was setting up."""
         self._origin_s = self.now_s = now_s
 
     def lose_time(self, lost_s: float) -> None:
-        """Skip time in which the world could not be stepped: the clock goes on, the world does not."""
+        """Skip time that could not be simulated: the clock goes on, the world does not."""
         self._origin_s += lost_s
         self.now_s += lost_s
         self.lost_s += lost_s
@@ -126,14 +127,15 @@ class Twin:
 
     def _ask_hands(self) -> None:
         follower_rad = self.follower.position_rad
-        for name, arm in (("leader", self.leader), ("follower", self.follower)):
+        arms: dict[ArmName, FloatVector] = {
+            "leader": self.leader.position_rad,
+            "follower": follower_rad,
+        }
+        for name, own_rad in arms.items():
             hand = self._hands[name]
-            target = (
-                None
-                if hand is None
-                else hand.target_rad(self.now_s, arm.position_rad, follower_rad)
+            self._targets_rad[name] = (
+                None if hand is None else hand.target_rad(self.now_s, own_rad, follower_rad)
             )
-            self._targets_rad[name] = target
 
     # -- scene and hands -----------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class Twin:
         return start
 
     def place(self, start: TaskStart) -> None:
-        """Put arms and blocks where `start` says; hands hold the arms there. Servos notice nothing but the motion."""
+        """Put arms and blocks where `start` says; hands hold the arms there."""
         pose_rad = np.array(start.arm_rad)
         self.follower.reset(start)
         self.leader.reset(pose_rad)
@@ -170,7 +172,8 @@ class Twin:
                 self.give_hand(arm, PickRedDemonstrator(self.follower, seed))
             case _:
                 raise ConfigError(
-                    f"there is no hand '{hand}' for the {arm}; hands are none, sweep and, for the leader, demonstrator"
+                    f"there is no hand '{hand}' for the {arm}; "
+                    "hands are none, sweep and, for the leader, demonstrator"
                 )
 
     def give_hand(self, arm: ArmName, hand: Hand | None) -> None:
@@ -196,7 +199,7 @@ class Twin:
     # -- EEPROM --------------------------------------------------------------------------------
 
     def save_eeproms(self) -> bool:
-        """Write the servos' EEPROM to the profile's file if it changed; returns whether it did. Raises StorageFull."""
+        """Write the servos' EEPROM to its file if it changed; returns whether it did."""
         if self._eeprom_path is None:
             return False
         images = {"leader": self.leader_bank.eeprom(), "follower": self.follower_bank.eeprom()}
@@ -247,11 +250,12 @@ class _Shutter:
 
 
 def check_profile(profile: RigProfile) -> TwinProfile:
-    """Return the twin's part of a profile; raises ConfigError where it asks for what is not there."""
+    """Return the twin's part of a profile; raises ConfigError for what is not there."""
     twin = profile.twin
     if twin is None:
         raise ConfigError(
-            f"the rig '{profile.name}' describes no twin; add a [twin] table, or use configs/twin.toml (--rig)"
+            f"the rig '{profile.name}' describes no twin; "
+            "add a [twin] table, or use configs/twin.toml (--rig)"
         )
     if twin.task not in TASKS:
         raise ConfigError(
@@ -268,6 +272,6 @@ def check_profile(profile: RigProfile) -> TwinProfile:
             )
         if camera.rotation_deg:
             raise ConfigError(
-                f"camera '{name}': the twin's cameras are not mounted upside down; set rotation_deg = 0"
+                f"camera '{name}': the twin's cameras are not upside down; set rotation_deg = 0"
             )
     return twin

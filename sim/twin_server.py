@@ -1,7 +1,8 @@
-"""The twin in real time: both arms on serial device names, the cameras on local addresses, a socket to set the scene.
+"""The twin in real time: arms on serial device names, cameras on local addresses.
 
-One process, one loop: wait for bytes on either pty, step the world to the present millisecond, answer. Physics that cannot keep
-up loses time (counted in the status) instead of answering ever later. Rendering is in a child (`camera_process`).
+One process, one loop: wait for bytes on either pty, step the world to the present millisecond,
+answer. Physics that cannot keep up loses time (counted in the status) instead of answering ever
+later. Rendering is in a child (`camera_process`).
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -58,8 +59,8 @@ def run_twin(
 ) -> str:
     """Run a twin until it is told to stop; returns why it stopped.
 
-    Ends by SIGINT, SIGTERM or SIGHUP, after `duration_s`, or at the end of standard input, as `options` say. Everything it made
-    is gone afterwards; the servos' EEPROM is on disk.
+    Ends by SIGINT, SIGTERM or SIGHUP, after `duration_s`, or at the end of standard input, as
+    `options` say. Everything it made is gone afterwards; the servos' EEPROM is on disk.
 
     Args:
         profile: the rig, with its twin.
@@ -201,16 +202,15 @@ class _TwinServer:
         self._housekeeping_s = now_s + HOUSEKEEPING_S
         try:
             self.keep_eeprom()
-        except (
-            StorageFull
-        ) as error:  # the arm goes on; the end of the run tries again and then says so
+        except StorageFull as error:
+            # The arm goes on; the end of the run tries again and then says so.
             self._log.event("eeprom not saved", reason=str(error))
         if self._cameras is not None and not self._cameras.is_alive:
             raise camera_process_ended()
 
 
 @contextmanager
-def _control_socket(address: str) -> "Iterator[zmq.Socket[bytes]]":
+def _control_socket(address: str) -> "Generator[zmq.Socket[bytes]]":
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.REP)
     try:
@@ -223,7 +223,7 @@ def _control_socket(address: str) -> "Iterator[zmq.Socket[bytes]]":
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[_Stop]:
+def _stopped_by_signals() -> Generator[_Stop]:
     """Turn the signals that end a program into a reason to stop; a second one changes nothing."""
     stop = _Stop()
 

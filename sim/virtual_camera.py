@@ -1,7 +1,8 @@
-"""A camera of the virtual twin: the world is photographed when it is due, and developed when somebody looks.
+"""A camera of the virtual twin: photographed when due, developed when somebody looks.
 
-What is kept at a frame's time is the state of the world (a few hundred bytes); the picture is rendered from it only when it is
-taken. A policy that looks three times a second costs three renderings, and a calibration none.
+What is kept at a frame's time is the state of the world (a few hundred bytes); the picture is
+rendered from it only when it is taken. A policy that looks three times a second costs three
+renderings, and a calibration none.
 """
 
 from collections import deque

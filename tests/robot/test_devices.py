@@ -85,7 +85,7 @@ def test_a_twin_passes_other_addresses_on_to_the_machine() -> None:
 
 def test_says_how_to_start_a_twin_when_none_runs() -> None:
     with pytest.raises(
-        NotConnected, match="no twin of the rig 'desk' is running; start it .* so101 twin"
+        NotConnected, match=r"no twin of the rig 'desk' is running; start it .* so101 twin"
     ):
         open_devices(RIG)
     with pytest.raises(NotConnected, match="'twin:leader' needs a running twin"):

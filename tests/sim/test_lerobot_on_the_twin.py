@@ -1,4 +1,4 @@
-"""Unmodified LeRobot on the twin: `SOFollower`, `SOLeader` and `ZMQCamera` connect, read, move and disconnect.
+"""Unmodified LeRobot on the twin: arms and cameras connect, read, move and disconnect.
 
 The only module that imports lerobot for this: it takes seconds.
 """
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.realtime, pytest.mark.timeout(180)]
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CLOCK = MonotonicClock()
-RANGE_TICKS = {name: (800, 3300) for name in JOINTS} | {"wrist_roll": (0, 4095)}
+RANGE_TICKS = dict.fromkeys(JOINTS, (800, 3300)) | {"wrist_roll": (0, 4095)}
 
 PROFILE = """
 schema = 1
@@ -90,7 +90,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinManifest]
 
 
 def calibrate(port: str, file: Path) -> None:
-    """Make the present pose the middle of every joint's range, in the servos and in LeRobot's file."""
+    """Make the present pose each range's middle, in the servos and in LeRobot's file."""
     entries: dict[str, dict[str, int]] = {}
     with ServoBus(ServoPort.open(port, CLOCK), CLOCK) as bus:
         bus.port.margin_s = 0.3
@@ -155,6 +155,7 @@ def test_lerobots_own_classes_teleoperate_the_twin(manifest: TwinManifest, tmp_p
     assert follower.is_calibrated
     first = follower.get_observation()
     control.set_hand("leader", "sweep")
+    action = leader.get_action()
     end_s = time.monotonic() + 2.0
     while time.monotonic() < end_s:
         action = leader.get_action()

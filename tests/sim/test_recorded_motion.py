@@ -1,4 +1,4 @@
-"""Recorded motions as the leader's hand: CSV in two units, LeRobot datasets, and what is wrong with a file."""
+"""Recorded motions as the leader's hand: CSV in two units, datasets, and bad files."""
 
 import json
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_says_what_is_wrong_with_a_file(tmp_path: Path, content: str, sentence: 
 
 
 def test_says_what_a_hand_may_be_when_there_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no recording .*none, sweep, demonstrator"):
+    with pytest.raises(ConfigError, match=r"no recording .*none, sweep, demonstrator"):
         load_motion(str(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="is no LeRobot dataset"):
         load_motion(str(tmp_path))

@@ -210,7 +210,7 @@ def test_status_tells_hands_and_task(rig: VirtualRig) -> None:
 def test_refuses_hands_that_do_not_exist(rig: VirtualRig, arm: str, hand: HandName) -> None:
     control: TwinControl = rig.control
 
-    with pytest.raises(ConfigError, match="the twin has no arm|there is no hand"):
+    with pytest.raises(ConfigError, match=r"the twin has no arm|there is no hand"):
         control.set_hand(arm, hand)  # type: ignore[arg-type]  # what a socket may bring
 
 

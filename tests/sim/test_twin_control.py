@@ -94,7 +94,7 @@ def test_a_twin_that_is_gone_is_named_within_the_deadline(
     control = connect_control(f"ipc://{tmp_path}/nobody")
     for _ in range(2):  # the second question finds a fresh socket
         with pytest.raises(
-            NotConnected, match="the twin does not answer .*check that `so101 twin` still runs"
+            NotConnected, match=r"the twin does not answer .*check that `so101 twin` still runs"
         ):
             control.status()
     control.close()
