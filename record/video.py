@@ -6,6 +6,7 @@ they would shift the first time stamp.
 """
 
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -74,6 +75,8 @@ def _add_stream(
     options = {"g": str(GROUP_SIZE), "crf": str(encoder.crf), "preset": encoder.preset}
     if encoder.encoder == "libx264":
         options["bf"] = "0"
+    else:
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1: errors only, not a banner an episode
     # PyAV annotates all but the keyword arguments.
     stream = container.add_stream(  # pyright: ignore[reportUnknownMemberType]
         encoder.encoder, rate=fps, options=options

@@ -401,8 +401,8 @@ if __name__ == "__main__":
 
 @pytest.mark.realtime
 def test_workers_go_when_their_parent_is_killed(tmp_path: Path, record_episode: Record) -> None:
-    for episode in range(10):
-        record_episode(tmp_path / f"j/episode_{episode:06d}.mcap", episode=episode, duration_s=2.0)
+    for episode in range(6):
+        record_episode(tmp_path / f"j/episode_{episode:06d}.mcap", episode=episode, duration_s=1.5)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     checkout = str(Path(__file__).parent.parent.parent)
@@ -426,7 +426,7 @@ def test_workers_go_when_their_parent_is_killed(tmp_path: Path, record_episode: 
     result = export_dataset(
         sorted((tmp_path / "j").glob("*.mcap")), tmp_path / "data", repo_id=REPO, workers=0
     )
-    assert result.episodes == 10
+    assert result.episodes == 6
     assert len(open_lerobot(tmp_path / "data")) == result.frames
 
 

@@ -199,8 +199,8 @@ def test_an_error_leaves_the_part_file(
 ) -> None:
     path = tmp_path / "episode_000000.mcap"
     writer = JournalWriter(path, header)
+    writer.tick(tick_at(0, 1000.0))
     with pytest.raises(AttributeError), writer:
-        writer.tick(tick_at(0, 1000.0))
         writer.tick(None)  # type: ignore[arg-type]  # the error
 
     assert not path.exists()
