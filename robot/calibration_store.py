@@ -5,6 +5,7 @@ LeRobot 0.6 refuses a calibration file with any extra key, so date, spans and ha
 leaves the old pair.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -109,15 +110,23 @@ def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationS
         }
         for name, joint in zip(JOINTS, calibration.joints, strict=True)
     }
+    files = {
+        _sidecar_path(path): msgspec.json.format(msgspec.json.encode(sidecar), indent=4),
+        path: json.dumps(table, indent=4).encode(),
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_durably(
-            _sidecar_path(path), msgspec.json.format(msgspec.json.encode(sidecar), indent=4)
-        )
-        _write_durably(path, json.dumps(table, indent=4).encode())
+        for target, data in files.items():
+            _write_durably(_part_path(target), data)
+        for target in files:
+            _part_path(target).rename(target)
     except OSError as error:
+        for target in files:
+            with contextlib.suppress(OSError):
+                _part_path(target).unlink(missing_ok=True)
         raise ConfigError(
-            f"cannot write the calibration {path}: {error.strerror}; free space or name another calibration_dir"
+            f"cannot write the calibration {path}: {error.strerror}; "
+            "free space or name another calibration_dir"
         ) from error
 
 
@@ -125,10 +134,12 @@ def _sidecar_path(path: Path) -> Path:
     return path.with_suffix(".so101.json")
 
 
+def _part_path(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
 def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)

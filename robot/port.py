@@ -30,6 +30,7 @@ BLOCK_MARGIN_S = 0.010  # the same in the control loop, where a late reply costs
 TURNAROUND_S = 0.0006  # servo turnaround incl. the longest return delay (254 x 2 us), a reply
 EEPROM_MARGIN_S = 0.150  # a flash commit delays its ack by up to 100 ms
 
+_PTY_MAJORS = range(136, 144)  # Linux's device numbers of pseudo-terminals
 _GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 
 # What pyserial, the tty layer and a vanished USB device raise; termios.error is not an OSError.
@@ -67,8 +68,11 @@ class PosixLine:
     def __init__(self, path: str, baud: int) -> None:
         self._serial = serial.Serial(path, baud, timeout=0, exclusive=True)
         self._fd: int = self._serial.fileno()
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(self._fd, termios.TIOCEXCL)
+        # pyserial's lock keeps out programs that ask for it; this keeps out all. Not on a pty: its
+        # other end is open, so that the mode would outlive a client that was killed.
+        if os.major(os.fstat(self._fd).st_rdev) not in _PTY_MAJORS:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._fd, termios.TIOCEXCL)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self.timeout: float | None = 0.0

@@ -5,8 +5,9 @@ scene is put back. Who decides when an episode begins and ends is an `Operator`:
 a script at the twin's side.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from record.header import CameraHeader, JournalHeader, boot_id, software_version
 from record.journal import EpisodeRecorder, JournalWriter, discard_saved
 from record.terminal_keys import TerminalKeys, event_for_key
 from robot.arm import Follower
+from robot.errors import StorageFull
 from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
 from robot.loop import Tick
@@ -166,7 +168,8 @@ class RecordingSession:
     def on_tick(self, tick: Tick) -> None:
         """Record, then let time and operator act."""
         if self._recorder is not None:
-            self._recorder.on_tick(tick)
+            with self._ending_when_full():
+                self._recorder.on_tick(tick)
         due = timeout(self.session, tick.time_s)
         events = ([due] if due is not None else []) + self._operator.events(self.session, tick)
         for event in events:
@@ -175,8 +178,19 @@ class RecordingSession:
     def apply(self, event: Event, now_s: float) -> None:
         """Feed one event to the state machine and do what it says."""
         self.session, actions = advance(self.session, event, now_s)
-        for action in actions:
-            self._do(action, now_s)
+        with self._ending_when_full():
+            for action in actions:
+                self._do(action, now_s)
+
+    @contextmanager
+    def _ending_when_full(self) -> Iterator[None]:
+        """End the session when the disk is full: the journal has closed itself, under its `.part` name."""
+        try:
+            yield
+        except StorageFull:
+            self._writer = self._recorder = None
+            self.session = replace(self.session, state=State.DONE)
+            raise
 
     def finish(self, now_s: float) -> None:
         """End the session; an episode under way is kept."""

@@ -1,7 +1,7 @@
 """Bad input: every command answers with one sentence that says what to do next, and exit code 2.
 
-Nothing half-written is left and no servo is powered. One calibrated twin on ptys serves the whole
-battery as "real arms". Commands run inside the test process (a process each would cost seconds), as
+Nothing half-written is left and no servo is powered. One calibrated twin on ptys
+serves the whole battery as "real arms". Commands run inside the test process (a process each would cost seconds), as
 `python -m scripts` runs them; where the process itself matters (permissions, disk, imports) they run
 as programs.
 """
@@ -23,11 +23,13 @@ from pathlib import Path
 
 import pytest
 
+from calibration.sweep import store_in_servos
 from robot.bus import ServoBus
+from robot.calibration_store import CalibrationSidecar, save_calibration
 from robot.clock import MonotonicClock
-from robot.joints import JOINTS, SERVO_IDS
+from robot.joints import JOINTS, SERVO_IDS, Calibration, JointCalibration
 from robot.port import ServoPort
-from robot.registers import TORQUE_ENABLE
+from robot.registers import PRESENT_POSITION, TORQUE_ENABLE
 from scripts.__main__ import main
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -137,15 +139,13 @@ calibration_dir = "{calibration}"
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Calibrate the twin's arms, then run it on ptys until the battery is over."""
+    """Run a twin on ptys until the battery is over, its arms calibrated over the wire."""
     folder = tmp_path_factory.mktemp("bench")
     rig = folder / "twin.toml"
+    calibrations = folder / "calibration"
     rig.write_text(
-        profile_text("twin:leader", "twin:follower", folder / "calibration", camera="twin:front")
-        + f'{TWIN}eeprom_file = "{folder / "eeprom.json"}"\n'
+        profile_text("twin:leader", "twin:follower", calibrations, camera="twin:front") + TWIN
     )
-    calibrated = run("calibrate", "--rig", rig, "--virtual")
-    assert calibrated.code == 0, calibrated
     command = [sys.executable, "-m", "scripts", "twin", "--rig", str(rig), "--json"]
     with subprocess.Popen(
         [*command, "--until-stdin-closes"],
@@ -159,15 +159,32 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             line = process.stdout.readline()
             assert line, "the twin did not start"
             addresses = json.loads(line)
-            yield Bench(
-                folder,
-                addresses["leader"]["port"],
-                addresses["follower"]["port"],
-                addresses["cameras"]["front"]["http"],
-            )
+            ports = {arm: addresses[arm]["port"] for arm in ("leader", "follower")}
+            for arm, port in ports.items():
+                calibrate_where_it_stands(port, calibrations / f"bench_{arm}.json")
+            camera = addresses["cameras"]["front"]["http"]
+            yield Bench(folder, ports["leader"], ports["follower"], camera)
         finally:
             process.terminate()
             process.wait(10.0)
+
+
+def calibrate_where_it_stands(port: str, path: Path) -> None:
+    """Make each joint's present position the middle of a range: in seconds less than by a sweep."""
+    clock = MonotonicClock()
+    with ServoBus(ServoPort.open(port, clock), clock) as bus:
+        present = [bus.read(servo_id, PRESENT_POSITION) for servo_id in SERVO_IDS]
+        joints = [
+            JointCalibration(servo_id, 0, max(-2047, ticks - 2048), 1048, 3048)
+            for servo_id, ticks in zip(SERVO_IDS, present, strict=True)
+        ]
+        calibration = Calibration(tuple(joints))
+        store_in_servos(bus, calibration)
+    save_calibration(path, calibration, sidecar_of(calibration))
+
+
+def sidecar_of(calibration: Calibration) -> CalibrationSidecar:
+    return CalibrationSidecar(1, calibration.sha256, "2026-01-01T00:00:00+00:00", {}, "")
 
 
 @pytest.fixture
@@ -544,6 +561,124 @@ def test_an_unknown_recording_is_refused(
         rf"{wrong_folders[kind]}.*"
     )
     run("bench", "twin", "--recording", wrong_folders[kind]).refuses(rf"{wrong_folders[kind]}.*")
+
+
+WITHOUT_TORCH = """
+import json, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "lerobot"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+from scripts.__main__ import main
+print([main(words) for words in json.loads(sys.argv[1])])
+"""
+
+
+def test_bad_input_is_refused_before_torch_and_lerobot_are_loaded(tmp_path: Path) -> None:
+    """Loading them takes seconds."""
+    nowhere = str(tmp_path / "nowhere")
+    commands = [
+        ["train", nowhere],
+        ["deploy", nowhere, "--yes"],
+        ["evaluate", nowhere],
+        ["export", nowhere, "--output", nowhere],
+        ["record", "--output", nowhere, "--rig", nowhere],
+        ["teleop", "--rig", nowhere],
+        ["calibrate", "--rig", nowhere],
+        ["twin", "--rig", nowhere],
+        ["bench", "twin", "--recording", nowhere],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)],
+        cwd=CHECKOUT,
+        env=program_environment(SO101_LOG=str(tmp_path / "error.log")),
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=False,
+    )
+
+    assert done.stdout.strip() == str([2] * len(commands)), done.stderr
+    assert len(done.stderr.splitlines()) == len(commands)
+
+
+# Full disk ---------------------------------------------------------------------------------------
+
+ON_SMALL_DISK = 'mount -t tmpfs -o size="$2" none "$1" || exit 99; cd "$3"; shift 3; "$@"; code=$?;'
+
+
+def run_on_small_disk(folder: Path, size: str, *command: str) -> tuple[Answer, list[str]]:
+    """Run a program with a disk of `size` at `folder`; returns its answer and the files it leaves."""
+    folder.mkdir()
+    script = f'{ON_SMALL_DISK} find "{folder}" -type f >"$LEFT"; exit $code'
+    left = folder.with_name("left")
+    unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    try:
+        done = subprocess.run(
+            [*unshare, str(folder), size, str(CHECKOUT), *command],
+            env=program_environment(LEFT=str(left)),
+            capture_output=True,
+            text=True,
+            timeout=50.0,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("unshare (util-linux) is not installed: there is no disk to fill")
+    if done.returncode == 99 or "unshare failed" in done.stderr:
+        pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.strip()}")
+    return Answer(done.returncode, done.stdout, done.stderr), left.read_text().split()
+
+
+@pytest.mark.realtime
+def test_a_disk_that_fills_up_while_recording_ends_it_with_torque_off(
+    unpowered: Bench, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    words = ["record", "--output", str(disk / "session"), "--rig", str(unpowered.profile())]
+    words += ["--unattended", "--episode-s", "30", "--reset-s", "1", "--episodes", "1"]
+    answer, left = run_on_small_disk(disk, "300k", sys.executable, "-m", "scripts", *words)
+
+    answer.refuses(r"(full|no space).*free")
+    assert "follower torque: off (read back)" in answer.out
+    # What was recorded until then can be recovered, and cannot be taken for a finished episode.
+    assert [Path(path).suffix for path in left] == [".part"]
+
+
+SAVE_CALIBRATION = """
+import sys
+from pathlib import Path
+from robot.calibration_store import CalibrationSidecar, load_calibration, save_calibration
+from robot.errors import So101Error
+good, disk = Path(sys.argv[1]), Path(sys.argv[2])
+calibration = load_calibration(good)
+sidecar = CalibrationSidecar(1, calibration.sha256, "", {}, "")
+save_calibration(disk / "arm.json", calibration, sidecar)
+before = {path.name: path.read_bytes() for path in disk.iterdir()}
+(disk / "filler").write_bytes(b"x" * 4096 * (int(sys.argv[3]) - len(before)))
+try:
+    save_calibration(disk / "arm.json", calibration, sidecar)
+except So101Error as error:
+    print(f"so101 calibrate: {error}", file=sys.stderr)
+    (disk / "filler").unlink()
+    assert {path.name: path.read_bytes() for path in disk.iterdir()} == before
+    sys.exit(2)
+"""
+
+
+def test_a_full_disk_leaves_the_old_calibration_whole(bench: Bench, tmp_path: Path) -> None:
+    disk, pages = tmp_path / "disk", 16
+    good = bench.folder / "calibration" / "bench_leader.json"
+    answer, _ = run_on_small_disk(
+        disk,
+        f"{4 * pages}k",
+        *(sys.executable, "-c", SAVE_CALIBRATION, str(good), str(disk), str(pages)),
+    )
+
+    answer.refuses(r"cannot write the calibration .*free space")
+
+
+# The command line --------------------------------------------------------------------------------
 
 
 def test_a_command_that_does_not_exist_is_refused_with_those_that_do() -> None:
