@@ -1,4 +1,4 @@
-"""From a checkpoint to goals: inference in a process of its own, plan timing, preflight, evaluation and its statistics.
+"""From a checkpoint to goals: inference, plan timing, preflight, evaluation and its statistics.
 
 This room turns what a policy predicts into goals for the one control loop, and says how well it
 worked. It must not know how a demonstration is recorded, how a policy is trained, or whether the

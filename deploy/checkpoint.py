@@ -1,8 +1,9 @@
-"""What a checkpoint says about itself, read without torch: so that a wrong one is refused before anything moves.
+"""What a checkpoint says about itself, read without torch, before anything moves.
 
-A checkpoint is LeRobot's `pretrained_model` folder: config.json, model.safetensors, and the two processors with their
-normalisation statistics. What LeRobot leaves out (frame rate, joint names, calibration) is in the dataset it was trained on:
-`so101.json` beside the weights when this project trained it, else the dataset's own meta/info.json, found by train_config.json.
+A checkpoint is LeRobot's `pretrained_model` folder: config.json, model.safetensors, and the two
+processors with their normalisation statistics. What LeRobot leaves out (frame rate, joint names,
+calibration) is in the dataset it was trained on: `so101.json` beside the weights when this project
+trained it, else the dataset's own meta/info.json, found by train_config.json.
 """
 
 import hashlib
@@ -77,7 +78,7 @@ class _RecordedEpisode(msgspec.Struct):
 
 
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What this project adds to a dataset (`meta/so101.json`) and copies beside the weights trained on it."""
+    """What LeRobot's files leave out; beside the weights, or in a dataset's `meta/so101.json`."""
 
     schema: int
     fps: float
@@ -116,14 +117,17 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the `pretrained_model` folder behind a path: itself, a step, `checkpoints`, or a training's output folder.
+    """Return the `pretrained_model` folder behind a path.
+
+    The path may be that folder, a step, `checkpoints`, or a training's output folder.
 
     Raises:
         ConfigError: there is none; lists the steps that exist where that helps.
     """
     if not path.exists():
         raise ConfigError(
-            f"there is no checkpoint at {path}; name a training's output folder, or one of its checkpoints/<step>"
+            f"there is no checkpoint at {path}; name a training's output folder, or one of its "
+            "checkpoints/<step>"
         )
     for candidate in (
         path,
@@ -151,29 +155,34 @@ def read_checkpoint(path: Path, *, dataset_root: Path | None = None) -> Checkpoi
 
     Args:
         path: see `find_checkpoint`.
-        dataset_root: the dataset it was trained on, where the checkpoint itself does not lead there.
+        dataset_root: the dataset it was trained on, where the checkpoint itself does not lead
+            there.
 
     Raises:
-        ConfigError: not a checkpoint, not for one SO-101, statistics missing, or the frame rate cannot be found.
+        ConfigError: not a checkpoint, not for one SO-101, statistics missing, or the frame rate
+            cannot be found.
     """
     folder = find_checkpoint(path)
     config = _read_json(folder / "config.json", _PolicyConfig)
     chunk_steps = config.chunk_size or config.horizon or config.n_action_steps
     if chunk_steps < 1:
         raise ConfigError(
-            f"{folder}: policy type '{config.type}' does not say how many actions it predicts, so its plans cannot be "
+            f"{folder}: policy type '{config.type}' does not say how many actions it predicts, so "
+            "its plans cannot be "
             "timed; use a policy that predicts chunks (so101_flow, act)"
         )
     if config.n_obs_steps != 1:
         raise ConfigError(
-            f"{folder}: the policy wants {config.n_obs_steps} observations in a row, only one is supported; "
+            f"{folder}: the policy wants {config.n_obs_steps} observations in a row, only one is "
+            "supported; "
             "train it with n_obs_steps=1"
         )
     cameras = _cameras(folder, config)
     for name in _PROCESSORS:
         if not (folder / name).is_file():
             raise ConfigError(
-                f"{folder}: {name} is missing, so joints and actions could not be scaled; copy the whole pretrained_model "
+                f"{folder}: {name} is missing, so joints and actions could not be scaled; copy the "
+                "whole pretrained_model "
                 "folder, or migrate a checkpoint older than LeRobot 0.4"
             )
     statistics = _statistics(folder)
@@ -209,7 +218,8 @@ def _cameras(folder: Path, config: _PolicyConfig) -> dict[str, ImageSize]:
     for name, features in ((STATE, config.input_features), (ACTION, config.output_features)):
         if name in features and features[name].shape != [len(JOINTS)]:
             raise ConfigError(
-                f"{folder}: {name} has shape {features[name].shape} where one SO-101 has [{len(JOINTS)}]; "
+                f"{folder}: {name} has shape {features[name].shape} where one SO-101 has "
+                f"[{len(JOINTS)}]; "
                 "use a policy trained on one arm"
             )
     if ACTION not in config.output_features:
@@ -218,7 +228,7 @@ def _cameras(folder: Path, config: _PolicyConfig) -> dict[str, ImageSize]:
 
 
 def _statistics(folder: Path) -> dict[str, FloatVector]:
-    """Return the normalisation numbers by `feature.statistic`; refuse a processor whose numbers are not there."""
+    """Return the normalisation numbers by `feature.statistic`; refuse when there are none."""
     numbers: dict[str, FloatVector] = {}
     for name, step_name, feature in (
         (_PROCESSORS[0], "normalizer_processor", STATE),
@@ -237,12 +247,15 @@ def _statistics(folder: Path) -> dict[str, FloatVector]:
                     }
                 except SafetensorError as error:
                     raise ConfigError(
-                        f"{folder / step.state_file} is damaged ({error}); copy the checkpoint again"
+                        f"{folder / step.state_file} is damaged ({error}); copy the checkpoint "
+                        "again"
                     ) from error
-        # LeRobot passes a feature through unscaled when its numbers are absent: degrees would be taken for sigmas.
+        # LeRobot passes a feature through unscaled when its numbers are absent: degrees would be
+        # taken for sigmas.
         if steps and not any(key.startswith(f"{feature}.") for key in found):
             raise ConfigError(
-                f"{folder}: {name} holds no statistics of '{feature}', so the policy would see unscaled numbers; "
+                f"{folder}: {name} holds no statistics of '{feature}', so the policy would see "
+                "unscaled numbers; "
                 "train it again on a dataset with meta/stats.json"
             )
         numbers |= found
@@ -260,7 +273,8 @@ def _find_sidecar(folder: Path, dataset_root: Path | None) -> Sidecar:
         sidecar = _sidecar_of_dataset(known[0])
     if sidecar is None:
         raise ConfigError(
-            f"{folder} does not say at which frame rate its dataset was recorded, and the dataset was not found; "
+            f"{folder} does not say at which frame rate its dataset was recorded, and the dataset "
+            "was not found; "
             "name the dataset's folder with --dataset-root"
         )
     if not sidecar.calibration_sha256 and known:
@@ -281,7 +295,7 @@ def _sidecar_of_dataset(root: Path) -> Sidecar:
 
 
 def _recorded_calibration(root: Path) -> str:
-    """Return the follower's calibration behind all episodes that `so101 record` wrote; empty when unknown or several."""
+    """Return the follower's calibration behind all recorded episodes; empty: unknown or several."""
     episodes = sorted((root / "so101" / "episodes").glob("*.json"))
     hashes = {
         _read_json(path, _RecordedEpisode).calibration_sha256.get("follower", "")

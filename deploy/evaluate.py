@@ -1,7 +1,7 @@
 """Which starts to try, and trying them: pure, over functions handed in.
 
-Starts are drawn from the task's own distribution, but none within a few millimetres of a training start: success there would
-say that the policy remembers, not that it sees.
+Starts are drawn from the task's own distribution, but none within a few millimetres of a training
+start: success there would say that the policy remembers, not that it sees.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,8 @@ def draw_starts[StartT](
 ) -> list[TrialStart[StartT]]:
     """Draw `count` starts, each farther than `min_distance_m` from every training start.
 
-    Each start has a generator of its own from (seed, index), so that the first ten of fifty are the ten of ten.
+    Each start has a generator of its own from (seed, index), so that the first ten of fifty are the
+    ten of ten.
 
     Args:
         draw: the task's sampler.
@@ -62,14 +63,15 @@ def draw_starts[StartT](
                 break
         else:
             raise ConfigError(
-                f"no start was found that is {1000 * min_distance_m:.0f} mm from all {len(training)} training starts; "
+                f"no start was found that is {1000 * min_distance_m:.0f} mm from all "
+                f"{len(training)} training starts; "
                 "lower --min-distance-mm"
             )
     return starts
 
 
 def nearest_index(position_m: FloatVector, others_m: Sequence[FloatVector]) -> tuple[int, float]:
-    """Return the index of the nearest of `others_m` and its distance, metres; at least one is needed."""
+    """Return the index of the nearest of `others_m`, at least one, and its distance in metres."""
     distances_m = np.linalg.norm(
         np.array(others_m, dtype=np.float64).reshape(-1, 2) - position_m, axis=1
     )

@@ -1,7 +1,8 @@
-"""The goal source of a policy rollout: observes, asks for plans, and reads the plan in use at each tick.
+"""The goal source of a policy rollout: observes, asks for plans, follows the plan in use.
 
-An observation is made as a row of the dataset was (record/align.py): its time is that of the picture, and the joints and the
-progress clock are interpolated to that time. So a camera's age shifts the plan by itself and needs no compensation.
+An observation is made as a row of the dataset was (record/align.py): its time is that of the
+picture, and the joints and the progress clock are interpolated to that time. So a camera's age
+shifts the plan by itself and needs no compensation.
 """
 
 from collections import deque
@@ -11,8 +12,8 @@ from statistics import median
 import msgspec
 import numpy as np
 
-from deploy.plans import Observation
 from deploy.planner import Planner
+from deploy.plans import Observation
 from deploy.scheduler import PlanScheduler
 from deploy.statistics import Percentiles, percentiles
 from robot.errors import PolicyFailed
@@ -44,8 +45,9 @@ class PlanStatistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlanGoals:
     """Goals from plans (`GoalSource`): never blocks, never reads the clock itself.
 
-    Until the first plan the pose of the first sample is held. Between plans see `PlanScheduler`. When no plan comes for
-    `give_up_s`, `goal` raises PolicyFailed and the loop's owner releases the arm.
+    Until the first plan the pose of the first sample is held. Between plans see `PlanScheduler`.
+    When no plan comes for `give_up_s`, `goal` raises PolicyFailed and the loop's owner releases the
+    arm.
     """
 
     def __init__(
@@ -67,8 +69,22 @@ class PlanGoals:
         )
         self._delays_s: deque[float] = deque(maxlen=DELAYS_KEPT)
         self._generation = 0
-        self._clear_statistics()
-        self._clear_rollout()
+        self._wanted: int | None = None  # generation of the plan under way
+        self._hold_deg: FloatVector | None = None
+        self._executed_s = 0.0
+        self._not_before_s = 0.0  # older pictures may not start a plan
+        self._stale_camera = ""
+        self._samples: deque[tuple[FloatVector, FloatVector]] = deque(maxlen=HISTORY_TICKS)
+        self._progress: deque[tuple[float, float]] = deque(maxlen=HISTORY_TICKS)
+        self._ticks = 0
+        self._plans = 0
+        self._dropped = 0
+        self._stale_image_ticks = 0
+        self._observation_to_plan_ms: deque[float] = deque(maxlen=VALUES_KEPT)
+        self._inference_ms: deque[float] = deque(maxlen=VALUES_KEPT)
+        self._plan_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
+        self._image_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
+        self._residuals_deg: deque[float] = deque(maxlen=VALUES_KEPT)
 
     @property
     def starved_ticks(self) -> int:
@@ -109,7 +125,8 @@ class PlanGoals:
                 self._executed_s = now_s
         if now_s - self._executed_s > self._give_up_s:
             raise PolicyFailed(
-                f"no plan came from the policy for {self._give_up_s:.0f} s; the arm is held and then released "
+                f"no plan came from the policy for {self._give_up_s:.0f} s; the arm is held and "
+                "then released "
                 f"({self._why_no_plan(now_s)})"
             )
         is_waiting = plan is None
@@ -165,7 +182,9 @@ class PlanGoals:
             images[name] = frame.jpeg
             taken_s = min(taken_s, frame.capture_s)
         if taken_s < self._not_before_s:
-            return  # a picture from before the last switch, or of the last rollout, would start a plan that is behind
+            # a picture from before the last switch, or of the last rollout, would start a plan that
+            # is behind
+            return
         self._image_ages_ms.append((now_s - taken_s) * 1e3)
         self._stale_camera = ""
         self._generation += 1
@@ -198,29 +217,22 @@ class PlanGoals:
 
     def _why_no_plan(self, now_s: float) -> str:
         if self._stale_camera:
-            frame = self._cameras[self._stale_camera].latest()
+            name = self._stale_camera
+            frame = self._cameras[name].latest()
             if frame is None:
-                return f"camera {self._stale_camera} has not delivered a picture; check its cable and address"
+                return f"camera {name} has not delivered a picture; check its cable and address"
             age_s = now_s - frame.capture_s
-            return f"the newest picture of camera {self._stale_camera} is {age_s:.1f} s old; check its cable"
-        return "the inference takes too long on this machine; end other programs, or take a smaller policy"
+            return f"the newest picture of camera {name} is {age_s:.1f} s old; check its cable"
+        return (
+            "the inference takes too long on this machine; end other programs, "
+            "or take a smaller policy"
+        )
 
     def _clear_rollout(self) -> None:
-        self._wanted: int | None = None
-        self._hold_deg: FloatVector | None = None
+        self._wanted = None
+        self._hold_deg = None
         self._executed_s = 0.0
         self._not_before_s = 0.0
         self._stale_camera = ""
-        self._samples: deque[tuple[FloatVector, FloatVector]] = deque(maxlen=HISTORY_TICKS)
-        self._progress: deque[tuple[float, float]] = deque(maxlen=HISTORY_TICKS)
-
-    def _clear_statistics(self) -> None:
-        self._ticks = 0
-        self._plans = 0
-        self._dropped = 0
-        self._stale_image_ticks = 0
-        self._observation_to_plan_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._inference_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._plan_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._image_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._residuals_deg: deque[float] = deque(maxlen=VALUES_KEPT)
+        self._samples.clear()
+        self._progress.clear()

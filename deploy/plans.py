@@ -1,9 +1,10 @@
-"""The messages between the control loop and whoever computes plans: msgspec structs, msgpack on the wire.
+"""The messages between the control loop and whoever computes plans, and their msgpack.
 
-Progress is the time, in seconds, that plans have been executed so far: it stands still while nothing is executed (cold
-start, starvation, pause). An observation carries the progress at which it was taken, its plan carries the same number back,
-and the loop reads the plan at (progress now - progress then). So a late plan starts at the right action by construction: no
-latency has to be estimated for that.
+Progress is the time, in seconds, that plans have been executed so far: it stands still while
+nothing is executed (cold start, starvation, pause). An observation carries the progress at which it
+was taken, its plan carries the same number back, and the loop reads the plan at (progress now -
+progress then). So a late plan starts at the right action by construction: no latency has to be
+estimated for that.
 """
 
 from typing import Final
@@ -44,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
         return self.progress_s + (len(self.actions_deg) - 1) * self.step_s
 
     def value_deg(self, progress_s: float) -> FloatVector:
-        """Return the plan at a progress, linear between its actions, held before the first and after the last; shape (6,)."""
+        """Return the plan at a progress, shape (6,): linear between actions, held outside them."""
         last = len(self.actions_deg) - 1
         index = min(max((progress_s - self.progress_s) / self.step_s, 0.0), float(last))
         low = min(int(index), max(last - 1, 0))

@@ -1,8 +1,9 @@
-"""The planner of real time: the policy in a process of its own, so that inference never touches the control loop.
+"""The planner of real time: the policy in a process of its own, away from the control loop.
 
-`PolicyProcess` is the loop's side. It starts a fresh interpreter (never a fork: the child must not inherit an open port),
-talks to it over a ZeroMQ socket in the run folder, and never blocks after `open`. The child (`policy_worker`) imports torch,
-runs at nice 10 with one thread, warms up before it says it is ready, and dies with its parent.
+`PolicyProcess` is the loop's side. It starts a fresh interpreter (never a fork: the child must not
+inherit an open port), talks to it over a ZeroMQ socket in the run folder, and never blocks after
+`open`. The child (`policy_worker`) imports torch, runs at nice 10 with one thread, warms up before
+it says it is ready, and dies with its parent.
 """
 
 import os
@@ -53,7 +54,9 @@ class PolicyProcess:
         on_wait: Callable[[float], None] | None = None,
         ready_deadline_s: float = READY_DEADLINE_S,
     ) -> Self:
-        """Start the child and wait until it is warm; `on_wait` is called with the seconds waited, about five times a second.
+        """Start the child and wait until it is warm.
+
+        `on_wait` is called with the seconds waited, about five times a second.
 
         Raises:
             ConfigError: unknown or unusable checkpoint.
@@ -71,7 +74,10 @@ class PolicyProcess:
     def start(
         cls, checkpoint: Path, *, run_folder: Path, dataset_root: Path | None = None, task: str = ""
     ) -> Self:
-        """Start the child and return at once; `wait_ready` must follow. Call from the main thread (it dies with the thread)."""
+        """Start the child and return at once; `wait_ready` must follow.
+
+        Call from the main thread: the child dies with the thread that started it.
+        """
         found = read_checkpoint(
             checkpoint, dataset_root=dataset_root
         )  # refuse here, before torch is loaded
@@ -87,7 +93,8 @@ class PolicyProcess:
         except (zmq.ZMQError, OSError) as error:
             context.destroy(linger=0)
             raise ConfigError(
-                f"cannot start the policy process with its socket and log in {run_folder}: {error}; "
+                f"cannot start the policy process with its socket and log in {run_folder}: "
+                f"{error}; "
                 "free some space there, or set XDG_RUNTIME_DIR to a folder of your own"
             ) from error
         return cls(child, socket, run_folder)
@@ -109,7 +116,8 @@ class PolicyProcess:
             waited_s = time.monotonic() - started_s
             if waited_s > deadline_s:
                 raise PolicyFailed(
-                    f"the policy was not ready after {waited_s:.0f} s; see {self._folder / 'policy.log'}"
+                    f"the policy was not ready after {waited_s:.0f} s; see "
+                    f"{self._folder / 'policy.log'}"
                 )
             if on_wait is not None:
                 on_wait(waited_s)
@@ -118,7 +126,7 @@ class PolicyProcess:
         return self.ready
 
     def reset(self, seed: int) -> None:
-        """Start a rollout with this sampling seed; a plan still being made comes with an old generation."""
+        """Start a rollout with this seed; a plan still being made comes with an old generation."""
         self._send(Reset(seed))
 
     def is_idle(self) -> bool:
@@ -198,7 +206,8 @@ class PolicyProcess:
         silent_s = time.monotonic() - self._heard_s
         if self.ready is not None and silent_s > SILENCE_DEADLINE_S:
             raise PolicyFailed(
-                f"the policy process has been silent for {silent_s:.0f} s; see {self._folder / 'policy.log'}"
+                f"the policy process has been silent for {silent_s:.0f} s; see "
+                f"{self._folder / 'policy.log'}"
             )
 
     def _how_it_ended(self) -> str:

@@ -1,7 +1,7 @@
-"""A checkpoint, loaded by LeRobot's own loader and processors: one observation in, one chunk of actions out.
+"""A checkpoint, loaded and run by LeRobot's own code: one observation in, one chunk out.
 
-The only module of this room that imports torch, lerobot and OpenCV; importing it takes seconds. It runs in the policy process,
-or in the evaluation workers of virtual time.
+The only module of this room that imports torch, lerobot and OpenCV; importing it takes seconds. It
+runs in the policy process, or in the evaluation workers of virtual time.
 """
 
 import io
@@ -23,7 +23,7 @@ from robot.errors import ConfigError
 
 
 class PolicyRunner:
-    """A policy ready to predict. Not thread-safe; one thread of torch, so that the control loop keeps its core."""
+    """A policy ready to predict, on one thread of torch; for one caller at a time."""
 
     def __init__(
         self, checkpoint: Checkpoint, policy: Any, processors: tuple[Any, Any], task: str
@@ -50,7 +50,8 @@ class PolicyRunner:
             config = PreTrainedConfig.from_pretrained(folder, local_files_only=True)
             config.device = device
             if hasattr(config, "pretrained_backbone_weights"):
-                # LeRobot's ACT would download ImageNet weights only to overwrite them with the checkpoint's
+                # LeRobot's ACT would download ImageNet weights only to overwrite them with the
+                # checkpoint's
                 config.pretrained_backbone_weights = None
             with redirect_stdout(io.StringIO()):  # LeRobot prints; the terminal is the command's
                 policy = get_policy_class(config.type).from_pretrained(
@@ -71,14 +72,15 @@ class PolicyRunner:
             SafetensorError,
         ) as error:
             raise ConfigError(
-                f"{folder} cannot be loaded as a '{checkpoint.policy_type}' policy ({_first_line(error)}); "
+                f"{folder} cannot be loaded as a '{checkpoint.policy_type}' policy "
+                f"({_first_line(error)}); "
                 "install the package of that policy, or check that the checkpoint was copied whole"
             ) from error
         policy.eval()
         return cls(checkpoint, policy, processors, task)
 
     def reset(self, seed: int) -> None:
-        """Start a rollout: the policy forgets the past, and its sampling is drawn from this seed."""
+        """Start a rollout: the policy forgets the past and samples from this seed."""
         torch.manual_seed(seed)
         own_seed = getattr(self._policy, "seed", None)
         if callable(own_seed):
@@ -101,7 +103,8 @@ class PolicyRunner:
         """Return actions of shape (H, 6), degrees and gripper percent.
 
         Raises:
-            ConfigError: a camera is missing or of another size, or the policy's output is no chunk of joint goals.
+            ConfigError: a camera is missing or of another size, or the policy's output is no chunk
+                of joint goals.
         """
         batch: dict[str, Any] = {STATE: torch.from_numpy(observation.state_deg.astype(np.float32))}
         for name in self._checkpoint.cameras:
@@ -118,7 +121,8 @@ class PolicyRunner:
         """Return an image as LeRobot gives it to a policy: RGB, float 0..1, (3, H, W)."""
         if name not in images:
             raise ConfigError(
-                f"the policy needs camera '{name}', the rig has {', '.join(sorted(images)) or 'none'}; "
+                f"the policy needs camera '{name}', the rig has "
+                f"{', '.join(sorted(images)) or 'none'}; "
                 "name the rig's cameras as in the dataset"
             )
         pixels = cv2.imdecode(np.frombuffer(images[name], dtype=np.uint8), cv2.IMREAD_COLOR)

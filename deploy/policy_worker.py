@@ -1,6 +1,7 @@
-"""The child of `policy_process`: loads a checkpoint and answers observations with plans until told to stop.
+"""The child of `policy_process`: loads a checkpoint, answers observations with plans.
 
-Started as `python -m deploy.policy_worker CHECKPOINT DATASET_ROOT TASK ADDRESS PARENT_PID`; not for people.
+Started as `python -m deploy.policy_worker CHECKPOINT DATASET_ROOT TASK ADDRESS PARENT_PID`; not for
+people.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 import zmq
 
 from deploy.checkpoint import read_checkpoint
-from robot.parent_death import die_with_parent
 from deploy.plans import (
     Failed,
     Heartbeat,
@@ -26,6 +26,7 @@ from deploy.plans import (
     encode,
 )
 from robot.errors import ConfigError, So101Error
+from robot.parent_death import die_with_parent
 
 if TYPE_CHECKING:
     from deploy.policy_runner import PolicyRunner
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     checkpoint, dataset_root, task, address, parent_pid = arguments
     die_with_parent(int(parent_pid))
     os.nice(NICENESS)
-    socket = zmq.Context.instance().socket(zmq.PAIR)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
     socket.setsockopt(zmq.LINGER, 1000)
     socket.connect(address)
     try:
@@ -69,7 +70,8 @@ def serve(
 ) -> None:
     """Answer until Stop comes or the parent is gone."""
     found = read_checkpoint(checkpoint, dataset_root=dataset_root)
-    # Imported here, so that a parent that is gone, or a bad argument, costs no ten seconds of torch.
+    # Imported here, so that a parent that is gone, or a bad argument, costs no ten seconds of
+    # torch.
     from deploy.policy_runner import PolicyRunner
 
     runner = PolicyRunner.load(found, task=task)

@@ -1,7 +1,8 @@
-"""What must agree between a checkpoint and a rig before torque goes on; each disagreement is one sentence.
+"""What must agree between a checkpoint and a rig before torque goes on.
 
-Refused: cameras missing or of another size, other joints, another calibration, a start far from all training data. Said, not
-refused: what the checkpoint does not know, and cameras slower than the policy.
+Refused: cameras missing or of another size, other joints, another calibration, a start far from all
+training data. Said, not refused: what the checkpoint does not know, and cameras slower than the
+policy.
 """
 
 from collections.abc import Iterable
@@ -21,9 +22,9 @@ SAID_DISTANCE_DEG = 5.0
 
 
 class StartPose(msgspec.Struct, frozen=True):
-    """How far each joint stands outside what the policy has seen; degrees (gripper percent), 0 inside."""
+    """How far each joint stands outside what the policy has seen; 0 inside."""
 
-    distance_deg: FloatVector  # shape (6,)
+    distance_deg: FloatVector  # shape (6,), gripper percent
 
     @property
     def sentence(self) -> str:
@@ -58,19 +59,22 @@ def check_rig(
         )
     elif checkpoint.joint_names != JOINT_NAMES:
         raise ConfigError(
-            f"the policy was trained on the joints {', '.join(checkpoint.joint_names)}; this arm has "
+            f"the policy was trained on the joints {', '.join(checkpoint.joint_names)}; this arm "
+            "has "
             f"{', '.join(JOINT_NAMES)}, in this order: use a policy of this arm"
         )
     if not checkpoint.calibration_sha256:
         notes.append("the checkpoint does not say with which calibration its data was recorded")
     elif checkpoint.calibration_sha256 != calibration.sha256:
         sentence = (
-            f"the policy's data was recorded with calibration {checkpoint.calibration_sha256[:8]} of the follower, "
+            f"the policy's data was recorded with calibration {checkpoint.calibration_sha256[:8]} "
+            "of the follower, "
             f"the rig now has {calibration.sha256[:8]}: angles mean another pose"
         )
         if not is_other_calibration_accepted:
             raise CalibrationMismatch(
-                f"{sentence}; put the old calibration file back, train on new data, or pass --accept-calibration"
+                f"{sentence}; put the old calibration file back, train on new data, or pass "
+                "--accept-calibration"
             )
         notes.append(sentence)
     if checkpoint.state_min_deg is None:
@@ -95,8 +99,10 @@ def check_start(checkpoint: Checkpoint, observed_deg: FloatVector) -> StartPose:
     if distance_deg[worst] > REFUSED_DISTANCE_DEG:
         unit = "%" if JOINTS[worst] == "gripper" else "°"
         raise LimitRefused(
-            f"{JOINTS[worst]} stands at {observed_deg[worst]:.0f}{unit}, {distance_deg[worst]:.0f}{unit} outside what the "
-            "policy was trained on; move the arm near to where the demonstrations began, then start again"
+            f"{JOINTS[worst]} stands at {observed_deg[worst]:.0f}{unit}, "
+            f"{distance_deg[worst]:.0f}{unit} outside what the "
+            "policy was trained on; move the arm near to where the demonstrations began, then "
+            "start again"
         )
     return StartPose(distance_deg)
 
@@ -107,7 +113,8 @@ def check_cameras(checkpoint: Checkpoint, profile: RigProfile) -> list[str]:
     missing = sorted(set(checkpoint.cameras) - set(profile.cameras))
     if missing:
         raise ConfigError(
-            f"the policy needs the cameras {_names(checkpoint.cameras)}, the rig '{profile.name}' has "
+            f"the policy needs the cameras {_names(checkpoint.cameras)}, the rig '{profile.name}' "
+            "has "
             f"{_names(profile.cameras)}: {_names(missing)} missing; name them so in the rig profile"
         )
     unused = sorted(set(profile.cameras) - set(checkpoint.cameras))
@@ -117,12 +124,14 @@ def check_cameras(checkpoint: Checkpoint, profile: RigProfile) -> list[str]:
         camera = profile.cameras[name]
         if (camera.width, camera.height) != (size.width, size.height):
             raise ConfigError(
-                f"camera '{name}' is set to {camera.width}x{camera.height} pixels, the policy was trained on "
+                f"camera '{name}' is set to {camera.width}x{camera.height} pixels, the policy was "
+                "trained on "
                 f"{size.width}x{size.height}; set that size in the rig profile"
             )
         if camera.fps < checkpoint.fps:
             notes.append(
-                f"camera '{name}' delivers {camera.fps} pictures a second, the policy was trained at {checkpoint.fps:g}"
+                f"camera '{name}' delivers {camera.fps} pictures a second, the policy was trained "
+                f"at {checkpoint.fps:g}"
             )
     return notes
 

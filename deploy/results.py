@@ -1,4 +1,4 @@
-"""The one result file: what was tried, how it went, how sure that is. JSON with an integer `schema`."""
+"""The one result file: what was tried, how it went, how sure that is; JSON with a `schema`."""
 
 import contextlib
 import os
@@ -77,7 +77,8 @@ class EvaluationResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         low, high = self.interval
         count = len(self.trials)
         percent = 100.0 * self.successes / count if count else 0.0
-        return f"{self.successes} of {count} ({percent:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        bounds = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+        return f"{self.successes} of {count} ({percent:.0f} %, {bounds})"
 
 
 def save_result(result: EvaluationResult, path: Path) -> None:
@@ -98,7 +99,8 @@ def save_result(result: EvaluationResult, path: Path) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise StorageFull(
-            f"cannot write the result {path}: {error.strerror}; free some space or name another place with --output"
+            f"cannot write the result {path}: {error.strerror}; free some space or name another "
+            "place with --output"
         ) from error
 
 

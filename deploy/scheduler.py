@@ -28,13 +28,13 @@ class PlanScheduler:
     """Turn plans that arrive at any time into one joint vector a tick."""
 
     def __init__(self, *, rate_hz: float, execute_steps: int, fade_s: float = 0.15) -> None:
-        """Take the control rate, how many actions of a chunk to execute before the next, and how long a seam fades."""
+        """Execute `execute_steps` actions of each chunk; a seam fades over `fade_s`."""
         self._period_s = 1.0 / rate_hz
         self._execute_steps = execute_steps
         self._fade_s = fade_s
         self.switches = 0
         self.starved_ticks = 0
-        self.residual_deg = np.zeros(6)  # of the last switch
+        self.residual_deg: FloatVector = np.zeros(6)  # of the last switch
         self.reset()
 
     def reset(self) -> None:
@@ -95,7 +95,7 @@ class PlanScheduler:
         return command
 
     def _share_end_s(self, plan: Plan) -> float:
-        """Progress at which a plan hands over: its executed steps since the switch, or its last action."""
+        """Progress at which a plan hands over: after its executed steps, or its last action."""
         return min(self._switched_at_s + self._execute_steps * plan.step_s, plan.last_progress_s)
 
     def _switch(self, plan: Plan, hold_deg: FloatVector) -> None:

@@ -46,7 +46,7 @@ class _Opened(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    index: int
+    number: int
     outcome: TrialOutcome
 
 
@@ -119,7 +119,7 @@ def _distribute[StartT](
                     statistics.append(answer.statistics)
                 continue
             if isinstance(answer, _Outcome):
-                outcomes[answer.index] = answer.outcome
+                outcomes[answer.number] = answer.outcome
                 if progress is not None:
                     progress(len(outcomes), answer.outcome)
             worker.connection.send(waiting.pop() if waiting else None)

@@ -5,7 +5,8 @@ a training start, and --control nearest-replay also measures how far mere replay
 carries a 95 % Wilson interval.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,36 +174,27 @@ def trial_starts(
     )
 
 
-class trial_progress:
-    """A bar over trials with the successes so far; gives the function to be told of each."""
+@contextmanager
+def trial_progress(console: Console, title: str, trials: int) -> Generator[OnTrial]:
+    """Show a bar over trials with the successes so far; gives the function to be told of each."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task(f"{title}: loading", total=trials)
+        successes = 0
 
-    def __init__(self, console: Console, title: str, trials: int) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._title = title
-        self._task = self._bar.add_task(f"{title}: loading", total=trials)
-        self._successes = 0
+        def on_trial(count: int, outcome: TrialOutcome) -> None:
+            nonlocal successes
+            successes += outcome.outcome == "success"
+            text = f"{title}: {successes} of {count} succeeded"
+            bar.update(shown, completed=count, description=text)
 
-    def __enter__(self) -> OnTrial:
-        self._bar.start()
-        return self._on_trial
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def _on_trial(self, count: int, outcome: TrialOutcome) -> None:
-        self._successes += outcome.outcome == "success"
-        self._bar.update(
-            self._task,
-            completed=count,
-            description=f"{self._title}: {self._successes} of {count} succeeded",
-        )
+        yield on_trial
 
 
 def _check(args: Args) -> None:

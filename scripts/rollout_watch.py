@@ -1,4 +1,4 @@
-"""What watches a rollout from beside the loop: how the loop keeps time, and whether the twin's task is done."""
+"""What watches a rollout: how the loop keeps time, and whether the twin's task is done."""
 
 import threading
 from types import TracebackType

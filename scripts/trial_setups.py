@@ -1,9 +1,9 @@
-"""Trials of pick_red on a virtual rig: built once in each evaluation process, then placed, run and released per start.
+"""Trials on a virtual rig: opened once in a process, then placed, run and released per start.
 
 Only `scripts` may join a policy, a recorded episode and the twin; that is what happens here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class PolicySetup:
     is_other_calibration_accepted: bool = False
 
     @contextmanager
-    def __call__(self) -> Iterator["PolicyTrials"]:
+    def __call__(self) -> Generator["PolicyTrials"]:
         """Open a virtual rig and load the policy."""
         # Imported here: torch takes seconds, and the process that only hands out starts never needs
         # it.
@@ -94,14 +94,14 @@ class PolicyTrials:
 
 @dataclass(frozen=True)
 class ReplaySetup:
-    """How to open the control: for each start the demonstration from the nearest training start is replayed."""
+    """How to open the control: each start gets a replay of the nearest demonstration."""
 
     rig: Path
     demonstrations: tuple["Demonstration", ...]
     max_trial_s: float
 
     @contextmanager
-    def __call__(self) -> Iterator["ReplayTrials"]:
+    def __call__(self) -> Generator["ReplayTrials"]:
         """Open a virtual rig; it needs no cameras."""
         with (
             open_rig(self.rig, virtual=True, with_cameras=False) as rig,
@@ -213,7 +213,7 @@ def run_virtual_trial(
     start: TrialStart[TaskStart],
     max_trial_s: float,
 ) -> TrialOutcome:
-    """Place the scene, run the loop until success or the time is up, release, and say how it ended."""
+    """Place the scene, run the loop until success or the time is up, release, judge."""
     control = rig.require_control("an evaluation in virtual time")
     control.place(start.start)
     rig.clock.sleep_until(rig.clock.now_s() + SETTLE_S)

@@ -1,7 +1,8 @@
 """Two tiny checkpoints.
 
-`act_checkpoint`: a stock LeRobot ACT with random weights, saved by LeRobot's own calls; making it imports torch (seconds), so
-only tests that run a policy ask for it. `paper_checkpoint`: the same files without a network, for tests that only read.
+`act_checkpoint`: a stock LeRobot ACT with random weights, saved by LeRobot's own calls; making it
+imports torch (seconds), so only tests that run a policy ask for it. `paper_checkpoint`: the same
+files without a network, for tests that only read.
 """
 
 import json

@@ -43,7 +43,7 @@ def test_the_list_depends_on_the_seed_alone_and_longer_lists_begin_alike() -> No
 
 def test_says_when_training_leaves_no_room() -> None:
     grid = np.arange(-0.05, 0.051, 0.004)
-    training = [np.array([x, y]) for x in grid for y in grid]
+    training = [np.array([float(x), float(y)]) for x in grid for y in grid]
 
     with pytest.raises(ConfigError, match="--min-distance-mm"):
         starts(1, training)
@@ -52,7 +52,10 @@ def test_says_when_training_leaves_no_room() -> None:
 def test_nearest_index_and_distance() -> None:
     others = [np.array([0.0, 0.0]), np.array([0.3, 0.0]), np.array([0.3, 0.1])]
 
-    assert nearest_index(np.array([0.29, 0.07]), others) == (2, pytest.approx(np.hypot(0.01, 0.03)))
+    index, distance_m = nearest_index(np.array([0.29, 0.07]), others)
+
+    assert index == 2
+    assert distance_m == pytest.approx(np.hypot(0.01, 0.03))
 
 
 def test_evaluate_runs_each_start_once_and_tells_of_each() -> None:

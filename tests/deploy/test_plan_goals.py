@@ -1,4 +1,4 @@
-"""PlanGoals in virtual time: a policy that knows the motion, cameras that can be late, and planners that can fail."""
+"""PlanGoals in virtual time, with cameras that can be late and planners that can fail."""
 
 import numpy as np
 import pytest

@@ -8,6 +8,7 @@ from deploy.plans import (
     Failed,
     Observation,
     Plan,
+    PlanArray,
     Ready,
     Reset,
     Stop,
@@ -32,7 +33,7 @@ def test_a_plan_survives_the_wire() -> None:
 
 def test_an_observation_survives_the_wire() -> None:
     images = {"wrist": b"\xff\xd8\xff\xd9", "front": b""}
-    sent = Observation(3, 1.0, 0.5, np.arange(6.0), images)
+    sent = Observation(3, 1.0, 0.5, np.arange(6, dtype=np.float64), images)
 
     found = decode_to_policy(encode(sent))
 
@@ -83,6 +84,6 @@ def test_a_plan_of_one_action_is_that_action() -> None:
 @pytest.mark.parametrize(
     "actions", [np.zeros((3, 7)), np.zeros(6), np.zeros((0, 6)), np.full((2, 6), np.nan)]
 )
-def test_actions_that_are_no_chunk_are_refused(actions: np.ndarray) -> None:
+def test_actions_that_are_no_chunk_are_refused(actions: PlanArray) -> None:
     with pytest.raises(ConfigError, match="the policy gave actions"):
         check_actions(actions)

@@ -1,11 +1,11 @@
-"""The policy process on the wall clock: it plans, it dies with its parent, and it leaves nothing behind."""
+"""The policy process on the wall clock: it plans, dies with its parent, leaves nothing."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ WAIT_S = 240.0  # the child imports torch; on an idle machine it is warm after 5
 
 
 @pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
+def run_folder(tmp_path: Path) -> Iterator[Path]:
     """A short path: a socket's address has 108 bytes."""
     folder = Path(f"/tmp/so101-test-{os.getpid()}-{tmp_path.name[-4:]}")
     folder.mkdir()
@@ -156,7 +156,8 @@ def test_the_child_reports_a_bad_checkpoint_as_a_sentence(run_folder: Path) -> N
 
 def test_the_child_dies_with_its_parent(paper_checkpoint: Path, run_folder: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from deploy.policy_process import PolicyProcess;"
+        "import sys, time; from pathlib import Path; from deploy.policy_process import "
+        "PolicyProcess;"
         "planner = PolicyProcess.start(Path(sys.argv[1]), run_folder=Path(sys.argv[2]));"
         "print(planner.pid, flush=True); time.sleep(60)"
     )

@@ -1,4 +1,4 @@
-"""A stock LeRobot policy through LeRobot's own loader and processors; importing torch makes these the slow ones here."""
+"""A stock LeRobot policy through LeRobot's own loader; importing torch makes these slow."""
 
 import json
 import shutil
@@ -41,7 +41,9 @@ def test_gives_the_numbers_that_lerobots_own_calls_give(
     pre, post = make_pre_post_processors(policy.config, pretrained_path=str(act_checkpoint))
     batch = {"observation.state": torch.full((6,), 12.0)}
     for name, data in images.items():
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1].copy()
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None
+        rgb = bgr[:, :, ::-1].copy()
         batch[f"observation.images.{name}"] = torch.from_numpy(rgb).permute(2, 0, 1) / 255.0
     expected = post(policy.predict_action_chunk(pre(batch))).squeeze(0).numpy()
 
@@ -50,7 +52,8 @@ def test_gives_the_numbers_that_lerobots_own_calls_give(
     assert actions_deg.shape == (16, 6)
     assert actions_deg == pytest.approx(expected, abs=1e-4)
     assert np.abs(actions_deg - 10.0).max() < 40.0  # unscaled: mean 10, sigma 5
-    assert (runner.execute_steps, runner.step_s) == (8, pytest.approx(1 / 30))
+    assert runner.execute_steps == 8
+    assert runner.step_s == pytest.approx(1 / 30)
 
 
 def test_colours_are_red_green_blue(runner: "PolicyRunner", images: dict[str, bytes]) -> None:
@@ -152,7 +155,5 @@ def save_tiny_flow(folder: Path) -> Path:
         processor.save_pretrained(folder)
     names = [f"{j}.pos" for j in ("shoulder_pan", "shoulder_lift", "elbow_flex")]
     names += [f"{j}.pos" for j in ("wrist_flex", "wrist_roll", "gripper")]
-    (folder / "so101.json").write_text(
-        json.dumps({"schema": 1, "fps": 30.0, "joint_names": names})
-    )
+    (folder / "so101.json").write_text(json.dumps({"schema": 1, "fps": 30.0, "joint_names": names}))
     return folder

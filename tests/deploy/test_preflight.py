@@ -46,7 +46,8 @@ def test_a_rig_that_fits_raises_nothing_and_needs_no_note() -> None:
 
 def test_a_missing_camera_is_named_with_what_there_is() -> None:
     with pytest.raises(
-        ConfigError, match="needs the cameras front, wrist, the rig 'bench' has side, wrist: front missing"
+        ConfigError,
+        match="needs the cameras front, wrist, the rig 'bench' has side, wrist: front missing",
     ):
         check_rig(CHECKPOINT, rig(wrist=camera(), side=camera()), CALIBRATION)
 

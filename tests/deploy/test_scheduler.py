@@ -1,7 +1,9 @@
-"""The scheduler against a policy that is right up to a bias of half a step a chunk, at many latencies.
+"""The scheduler against a policy that is right up to a bias of half a step a chunk, at many
+latencies.
 
-The scenario is the one in which LeRobot 0.6.1's action queue makes a first step of 22 nominal steps, and single steps of 34 at
-800 ms of inference: a joint that moves one nominal step every 1/30 s, chunks of 50, the first inference 0.7 s, 2 % outliers.
+The scenario is the one in which LeRobot 0.6.1's action queue makes a first step of 22 nominal
+steps, and single steps of 34 at 800 ms of inference: a joint that moves one nominal step every 1/30
+s, chunks of 50, the first inference 0.7 s, 2 % outliers.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import pytest
 
 from deploy.plans import Plan
 from deploy.scheduler import PlanScheduler
+from robot.joints import FloatVector
 
 RATE_HZ = 100.0
 FPS = 30.0
@@ -23,7 +26,8 @@ def ramp_plan(
     progress_s: float, *, bias: float = 0.0, steps: int = HORIZON, generation: int = 1
 ) -> Plan:
     """A plan that goes on at the nominal speed from where the motion is at `progress_s`."""
-    values = progress_s * FPS * NOMINAL + bias + np.arange(steps) * NOMINAL
+    values = np.linspace(0.0, (steps - 1) * NOMINAL, steps, dtype=np.float64)
+    values += progress_s * FPS * NOMINAL + bias
     return Plan(generation, 0.0, progress_s, 1.0 / FPS, np.repeat(values[:, None], 6, axis=1))
 
 
@@ -60,11 +64,12 @@ class Rollout:
                 due_tick = tick + max(1, round(latency_s * RATE_HZ))
             self.commands.append(float(self.scheduler.advance(np.zeros(6))[PAN]))
 
-    def steps(self) -> np.ndarray:
+    def steps(self) -> FloatVector:
         """Command changes over one policy step, in nominal steps."""
         commands = np.array(self.commands)
         every = commands[:: round(RATE_HZ / FPS)]  # 3 ticks: 0.9 of a policy step
-        return np.diff(every) / NOMINAL / 0.9
+        moved: FloatVector = np.diff(every) / NOMINAL / 0.9
+        return moved
 
 
 @pytest.mark.parametrize("median_s", [0.03, 0.12, 0.4])
@@ -142,8 +147,7 @@ def test_a_plan_that_comes_after_starvation_goes_on_from_the_held_value() -> Non
 def test_a_late_plan_is_read_where_the_motion_is_not_where_time_is() -> None:
     scheduler = PlanScheduler(rate_hz=RATE_HZ, execute_steps=5, fade_s=0.0)
     scheduler.offer(ramp_plan(0.0, steps=50))
-    for _ in range(60):
-        before = scheduler.advance(np.zeros(6))
+    before = [scheduler.advance(np.zeros(6)) for _ in range(60)][-1]
 
     scheduler.offer(ramp_plan(0.1, steps=50))  # observed half a second ago
     after = scheduler.advance(np.zeros(6))
@@ -154,8 +158,7 @@ def test_a_late_plan_is_read_where_the_motion_is_not_where_time_is() -> None:
 def test_arm_joints_fade_over_a_switch_and_the_gripper_does_not() -> None:
     scheduler = PlanScheduler(rate_hz=RATE_HZ, execute_steps=5, fade_s=0.15)
     scheduler.offer(ramp_plan(0.0))
-    for _ in range(30):
-        before = scheduler.advance(np.zeros(6))
+    before = [scheduler.advance(np.zeros(6)) for _ in range(30)][-1]
 
     scheduler.offer(ramp_plan(scheduler.progress_s, bias=10.0))
     values = [scheduler.advance(np.zeros(6)) for _ in range(20)]
@@ -196,7 +199,7 @@ def test_a_switch_must_be_sent_before_the_next_observation() -> None:
 
 def test_the_pose_is_held_until_the_first_plan_and_nothing_progresses() -> None:
     scheduler = PlanScheduler(rate_hz=RATE_HZ, execute_steps=1)
-    hold_deg = np.arange(6.0)
+    hold_deg = np.arange(6, dtype=np.float64)
 
     values = [scheduler.advance(hold_deg) for _ in range(50)]
 

@@ -1,17 +1,17 @@
-"""Trials that run in a worker process: its own module, because a spawned interpreter must import it."""
+"""Trials for a worker process: a module of its own, because a fresh interpreter imports it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy.evaluate import TrialStart
-from deploy.results import TrialOutcome
+from deploy.results import Outcome, TrialOutcome
 from robot.errors import ConfigError
 
 
 class CountingTrials:
     def run(self, start: TrialStart[float]) -> TrialOutcome:
-        outcome = "success" if start.seed % 2 else "failure"
+        outcome: Outcome = "success" if start.seed % 2 else "failure"
         return TrialOutcome(
             start.seed, {"x_m": start.start}, outcome, 1.0, {"pid": float(os.getpid())}
         )
@@ -37,5 +37,6 @@ def open_dying() -> Iterator[CountingTrials]:
 
 @contextmanager
 def open_refusing(sentence: str) -> Iterator[CountingTrials]:
-    raise ConfigError(sentence)
+    if sentence:
+        raise ConfigError(sentence)
     yield CountingTrials()
