@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from record.episode import SessionPlan
-from record.journal import list_journals
+from record.journal import next_journal_path
 from robot.loop import run_control_loop
 from robot.parent_death import die_with_parent
 from scripts.recording import EpisodeSheet, RecordingSession, TwinOperator, read_gains
@@ -40,7 +40,8 @@ def record_virtually(
     """Record `episodes` demonstrations after those already in `folder`; returns how many were saved
     and how many tries failed.
     """
-    first = len(list_journals(folder))
+    # A discarded or unfinished episode keeps its number: the next one never meets its file.
+    first = int(next_journal_path(folder).stem.removeprefix("episode_"))
     numbers = list(range(first, first + episodes))
     jobs = [numbers[start : start + EPISODES_A_JOB] for start in range(0, episodes, EPISODES_A_JOB)]
     record_job = partial(_record_job, rig, folder, task, seed)
