@@ -7,6 +7,7 @@ told from a live one without trusting process ids, which are reused.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -249,6 +250,10 @@ def _make_folder(path: Path, *, exist_ok: bool) -> None:
     except FileExistsError as error:
         raise ConfigError(f"{path} is in the way; remove it or set XDG_RUNTIME_DIR") from error
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise ConfigError(
+                f"cannot make {path}: {error.strerror}; set XDG_RUNTIME_DIR to a folder of your own"
+            ) from error
         raise StorageFull(
             f"cannot make {path}: {error.strerror}; free some space there, then start again"
         ) from error

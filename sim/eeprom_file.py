@@ -5,6 +5,7 @@ half-written file cannot occur. A twin of another seed has other servos (other h
 the seed is kept with the images.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def load_eeproms(path: Path, seed: int) -> dict[str, bytes]:
 
 
 def save_eeproms(path: Path, seed: int, arms: dict[str, bytes]) -> None:
-    """Write the images, whole or not at all; raises StorageFull when there is no room."""
+    """Write the images, whole or not at all; raises StorageFull, ConfigError."""
     content = EepromFile(SCHEMA, seed, {name: image.hex() for name, image in sorted(arms.items())})
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -55,7 +56,11 @@ def save_eeproms(path: Path, seed: int, arms: dict[str, bytes]) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise StorageFull(
-            f"the twin's EEPROM could not be written to {path}: {error.strerror}; "
-            "free some space, then calibrate again"
-        ) from error
+        raise _write_error(path, error) from error
+
+
+def _write_error(path: Path, error: OSError) -> StorageFull | ConfigError:
+    sentence = f"the twin's EEPROM could not be written to {path}: {error.strerror}; "
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(sentence + "free some space, then calibrate again")
+    return ConfigError(sentence + "correct `eeprom_file` in the profile, then calibrate again")

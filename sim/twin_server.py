@@ -20,7 +20,7 @@ from types import FrameType
 import zmq
 
 from robot.clock import Clock, MonotonicClock
-from robot.errors import StorageFull
+from robot.errors import ConfigError, StorageFull
 from robot.rig import RigProfile
 from robot.run_folder import SCHEMA, PortEntry, RunLog, TwinManifest, open_run_folder
 from sim.camera_process import CameraProcess, camera_process_ended
@@ -70,7 +70,7 @@ def run_twin(
     Raises:
         ConfigError: the profile asks for what the twin does not have.
         NotConnected: the camera process did not start or ended.
-        StorageFull: the EEPROM could not be kept.
+        StorageFull, ConfigError: the EEPROM could not be kept.
     """
     clock = MonotonicClock()
     with ExitStack() as stack, _stopped_by_signals() as stop:
@@ -202,7 +202,7 @@ class _TwinServer:
         self._housekeeping_s = now_s + HOUSEKEEPING_S
         try:
             self.keep_eeprom()
-        except StorageFull as error:
+        except (StorageFull, ConfigError) as error:
             # The arm goes on; the end of the run tries again and then says so.
             self._log.event("eeprom not saved", reason=str(error))
         if self._cameras is not None and not self._cameras.is_alive:

@@ -1,5 +1,7 @@
 """The virtual twin: deterministic, lazy with pictures, and its servos remember."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from robot.bus import BlockRead, ServoBus
 from robot.clock import Pacer
-from robot.errors import ConfigError, UnsupportedSchema
+from robot.errors import ConfigError, So101Error, StorageFull, UnsupportedSchema
 from robot.joints import SERVO_IDS
 from robot.port import ServoPort
 from robot.registers import GOAL_POSITION, HOMING_OFFSET, LOCK, PRESENT_POSITION, TORQUE_ENABLE
@@ -241,6 +243,35 @@ def test_refuses_a_broken_and_a_newer_eeprom_file(tmp_path: Path) -> None:
     path.write_text('{"schema": 2, "seed": 0, "arms": {}}')
     with pytest.raises(UnsupportedSchema, match="schema 2"):
         open_virtual(profile)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "sentence"),
+    [
+        (errno.ENOSPC, StorageFull, "free some space, then calibrate again"),
+        (errno.EACCES, ConfigError, "correct `eeprom_file` in the profile"),
+    ],
+)
+def test_an_eeprom_that_cannot_be_kept_is_said_and_leaves_nothing_half_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[So101Error],
+    sentence: str,
+) -> None:
+    rig = open_virtual(with_twin(BLIND, eeprom_file=str(tmp_path / "eeprom.json")))
+    bus_of(rig).write(1, LOCK, 0)
+    bus_of(rig).write(1, HOMING_OFFSET, 5)
+
+    def refuse(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(kind, match=sentence):
+        rig.close()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
