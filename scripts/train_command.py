@@ -5,7 +5,7 @@ ends; --resume goes on from the last one. On two CPU cores the default of 4000 s
 five minutes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ class _Bars:
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[_Bars]:
+def _bars(console: Console) -> Generator[_Bars]:
     columns = (
         TextColumn("{task.description:<16}"),
         BarColumn(),

@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from av.error import FFmpegError
 from lerobot_policy_so101.images import shrink_images
 from numpy.typing import NDArray
 from PIL import Image
@@ -132,7 +133,7 @@ def _decode(path: Path, row_of_frame: dict[int, int], fps: int, images: ByteArra
                     flush()
                 if not missing:
                     break
-    except (av.FFmpegError, OSError, IndexError) as error:
+    except (FFmpegError, OSError, IndexError) as error:
         raise ConfigError(
             f"cannot decode the video {path} ({error}); export the dataset again with so101 export"
         ) from error

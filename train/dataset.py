@@ -95,7 +95,8 @@ def open_dataset(root: Path) -> Dataset:
 
 def _episodes(meta: LeRobotDatasetMetadata, root: Path) -> tuple[Episode, ...]:
     episodes = []
-    for row in meta.episodes:
+    table = meta.episodes
+    for row in table.to_list() if table is not None else []:
         videos = {}
         for key in meta.video_keys:
             path = root / meta.get_video_file_path(row["episode_index"], key)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+import numpy as np
 
 from train.storage import StorageGuard
 
@@ -29,6 +32,48 @@ class TrainProgress:
     def remaining_s(self) -> float:
         """Time left at the present speed."""
         return (self.steps - self.step) / self.steps_per_s if self.steps_per_s > 0 else 0.0
+
+
+class ProgressMeter:
+    """Means between two lines of the log, and the speed."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self._steps = steps
+        self._start_s = self._line_s = time.perf_counter()
+        self._line_step = step
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self.last_loss = float("nan")
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since this run (not an earlier, resumed one) began."""
+        return time.perf_counter() - self._start_s
+
+    def add(self, loss: float, norm: float) -> None:
+        """Note one step."""
+        self._losses.append(loss)
+        self._norms.append(norm)
+
+    def read(self, step: int, learning_rate: float, validation_loss: float | None) -> TrainProgress:
+        """Return where the run stands, and begin the next line."""
+        now_s = time.perf_counter()
+        speed = (step - self._line_step) / max(now_s - self._line_s, 1e-9)
+        self.last_loss = float(np.mean(self._losses))
+        progress = TrainProgress(
+            step=step,
+            steps=self._steps,
+            loss=self.last_loss,
+            learning_rate=learning_rate,
+            gradient_norm=float(np.mean(self._norms)),
+            steps_per_s=speed,
+            elapsed_s=self.elapsed_s,
+            validation_loss=validation_loss,
+        )
+        self._line_s, self._line_step = now_s, step
+        self._losses.clear()
+        self._norms.clear()
+        return progress
 
 
 class TrainLog:

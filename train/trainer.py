@@ -5,7 +5,6 @@ identical, and a resumed run is identical to one that was never stopped.
 """
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
-from lerobot.policies import make_policy, make_pre_post_processors
-from lerobot.processor import NormalizerProcessorStep, PolicyProcessorPipeline
+from lerobot.policies import make_policy
+from lerobot.processor import PolicyProcessorPipeline
 from lerobot_policy_so101 import So101FlowConfig
 from lerobot_policy_so101.modeling_so101_flow import So101FlowPolicy
+from lerobot_policy_so101.processor_so101_flow import make_so101_flow_pre_post_processors
 from numpy.typing import NDArray
 
 from robot.errors import ConfigError
@@ -31,7 +31,7 @@ from train.checkpoints import (
 )
 from train.dataset import ACTION, STATE, Dataset, IndexArray, open_dataset
 from train.inputs import refuse_used_output
-from train.log import TrainLog, TrainProgress
+from train.log import ProgressMeter, TrainLog, TrainProgress
 from train.presets import STANDARD, Recipe
 from train.samples import BatchOrder, Samples, split_rows
 from train.storage import StorageGuard
@@ -168,7 +168,7 @@ class _Run:
         warmup = min(config.warmup_steps, int(recipe.steps * WARMUP_SHARE))
         schedule = CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=warmup)
         self._learner = Learner(policy, optimizer, schedule.build(optimizer, recipe.steps))
-        self._processors = make_pre_post_processors(config, dataset_stats=dataset.meta.stats)
+        self._processors = make_so101_flow_pre_post_processors(config, dataset.meta.stats)
         self._samples = Samples(
             dataset, images, _standardised(self._processors[0], dataset), config.chunk_size
         )
@@ -185,7 +185,7 @@ class _Run:
         recipe = self._recipe
         start = load_learner(checkpoint, self._learner) if checkpoint is not None else 0
         writer = CheckpointWriter(output_dir, self._dataset, recipe, self._processors)
-        meter = _Meter(start, recipe.steps)
+        meter = ProgressMeter(start, recipe.steps)
         written = checkpoint / "pretrained_model" if checkpoint is not None else None
         step, stopped = start, False
         with TrainLog(output_dir, keep_steps=start) as log:
@@ -248,46 +248,6 @@ class _Run:
         return total / len(rows)
 
 
-class _Meter:
-    """Means between two lines of the log, and the speed."""
-
-    def __init__(self, step: int, steps: int) -> None:
-        self._steps = steps
-        self._start_s = self._line_s = time.perf_counter()
-        self._line_step = step
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self.last_loss = float("nan")
-
-    @property
-    def elapsed_s(self) -> float:
-        """Since this run (not an earlier, resumed one) began."""
-        return time.perf_counter() - self._start_s
-
-    def add(self, loss: float, norm: float) -> None:
-        self._losses.append(loss)
-        self._norms.append(norm)
-
-    def read(self, step: int, learning_rate: float, validation_loss: float | None) -> TrainProgress:
-        now_s = time.perf_counter()
-        speed = (step - self._line_step) / max(now_s - self._line_s, 1e-9)
-        self.last_loss = float(np.mean(self._losses))
-        progress = TrainProgress(
-            step=step,
-            steps=self._steps,
-            loss=self.last_loss,
-            learning_rate=learning_rate,
-            gradient_norm=float(np.mean(self._norms)),
-            steps_per_s=speed,
-            elapsed_s=self.elapsed_s,
-            validation_loss=validation_loss,
-        )
-        self._line_s, self._line_step = now_s, step
-        self._losses.clear()
-        self._norms.clear()
-        return progress
-
-
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -295,11 +255,7 @@ def _step_seed(seed: int, step: int) -> int:
 def _standardised(
     preprocessor: PolicyProcessorPipeline, dataset: Dataset
 ) -> dict[str, NDArray[np.float32]]:
-    """Scale all rows with the very step that will scale them at run time."""
-    step = next(s for s in preprocessor.steps if isinstance(s, NormalizerProcessorStep))
-    observation = step._normalize_observation({STATE: torch.tensor(dataset.state)}, inverse=False)  # noqa: SLF001
-    action = step._normalize_action(torch.tensor(dataset.action), inverse=False)  # noqa: SLF001
-    return {
-        STATE: observation[STATE].cpu().numpy(),
-        ACTION: action.cpu().numpy(),
-    }
+    """Scale all rows with the very pipeline that will scale them at run time."""
+    rows = {STATE: torch.tensor(dataset.state), ACTION: torch.tensor(dataset.action)}
+    scaled = preprocessor(rows)
+    return {key: scaled[key].cpu().numpy() for key in rows}

@@ -27,12 +27,12 @@ class So101FlowPolicy(PreTrainedPolicy):
     Not thread-safe: one caller at a time.
     """
 
-    config_class = So101FlowConfig
-    name = "so101_flow"
+    # LeRobot declares both as None and means a class and a name.
+    config_class = So101FlowConfig  # pyright: ignore[reportAssignmentType]
+    name = "so101_flow"  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, config: So101FlowConfig, *args: Any, **kwargs: Any) -> None:
-        # LeRobot passes dataset_stats and dataset_meta; the processors need those, the network does
-        # not.
+        # LeRobot passes dataset_stats and dataset_meta, which only the processors need.
         super().__init__(config)
         config.validate_features()
         self.config: So101FlowConfig = config
@@ -88,7 +88,7 @@ class So101FlowPolicy(PreTrainedPolicy):
         return (losses if reduction == "none" else loss), {"squared_error": loss.item()}
 
     @torch.no_grad()
-    def predict_action_chunk(self, batch: dict[str, Tensor], **kwargs: Tensor) -> Tensor:
+    def predict_action_chunk(self, batch: dict[str, Tensor], **kwargs: Tensor | None) -> Tensor:
         """Sample standardised chunks (B, chunk, joints), from `noise` of that shape if given."""
         self.eval()
         context = self._encode(batch)
@@ -99,7 +99,7 @@ class So101FlowPolicy(PreTrainedPolicy):
         return self.head.sample(context, noise)
 
     @torch.no_grad()
-    def select_action(self, batch: dict[str, Tensor], **kwargs: Tensor) -> Tensor:
+    def select_action(self, batch: dict[str, Tensor], **kwargs: Tensor | None) -> Tensor:
         """Return the next standardised action (B, joints); predicts when none is left."""
         if not self._queue:
             chunk = self.predict_action_chunk(batch, **kwargs)

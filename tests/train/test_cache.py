@@ -1,6 +1,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ FRONT, WRIST = "observation.images.front", "observation.images.wrist"
 def test_every_cached_image_is_what_lerobot_reads_and_the_policy_would_see(
     dataset_root: Path, tmp_path: Path
 ) -> None:
-    reader = LeRobotDataset("local/small", root=dataset_root, video_backend="pyav")
+    reader: Any = LeRobotDataset("local/small", root=dataset_root, video_backend="pyav")
 
     images = cached_images(open_dataset(dataset_root), tmp_path, 64)
 
@@ -55,7 +56,7 @@ def test_images_stored_in_the_rows_are_read_too(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = make_dataset(use_videos=False, cameras=("front",), lengths=(4,))
-    reader = LeRobotDataset("local/small", root=root)
+    reader: Any = LeRobotDataset("local/small", root=root)
 
     images = cached_images(open_dataset(root), tmp_path / "cache", 64)
 

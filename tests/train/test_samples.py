@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def test_chunks_repeat_the_last_goal_of_their_own_episode_and_mark_it(dataset_ro
 def test_the_chunk_equals_lerobots_own(dataset_root: Path) -> None:
     from lerobot.datasets import LeRobotDataset
 
-    reader = LeRobotDataset(
+    reader: Any = LeRobotDataset(
         "local/small",
         root=dataset_root,
         video_backend="pyav",
