@@ -1,14 +1,16 @@
 """Run a command: `python -m scripts COMMAND`, or `./so101 COMMAND`."""
 
 import importlib
+import math
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
 
 import tyro
 
-from robot.errors import So101Error
+from robot.errors import ConfigError, So101Error
 
 # In the order a newcomer needs them.
 COMMANDS = {
@@ -24,6 +26,8 @@ COMMANDS = {
     "bench": "measure the twin against a recording of real arms",
 }
 
+UNITS = re.compile(r"_(s|ms|mm)$")
+
 
 def usage() -> str:
     """Return the list of commands."""
@@ -31,6 +35,14 @@ def usage() -> str:
     return "usage: so101 COMMAND [options]   (so101 COMMAND --help explains each)\n\n" + "\n".join(
         lines
     )
+
+
+def check_durations(args: object) -> None:
+    """Refuse times and lengths (`_s`, `_ms`, `_mm`) below zero, and what is no number at all."""
+    for name, value in vars(args).items():
+        if isinstance(value, float) and (math.isnan(value) or value < 0) and UNITS.search(name):
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} {value:g} is no length: give a number of 0 or more")
 
 
 def main(arguments: list[str]) -> int:
@@ -45,6 +57,7 @@ def main(arguments: list[str]) -> int:
     module = importlib.import_module(f"scripts.{name}_command")
     args = tyro.cli(module.Args, prog=f"so101 {name}", description=module.__doc__, args=rest)
     try:
+        check_durations(args)
         return int(module.main(args))
     except So101Error as error:
         print(f"so101 {name}: {error}", file=sys.stderr)

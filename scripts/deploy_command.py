@@ -18,7 +18,8 @@ from rich.console import Console
 
 from deploy.checkpoint import Checkpoint, read_checkpoint
 from deploy.evaluate import TrialStart
-from deploy.plan_goals import PlanGoals, PlanStatistics
+from deploy.plan_goals import PlanGoals
+from deploy.plan_log import PlanStatistics
 from deploy.policy_process import PolicyProcess
 from deploy.preflight import check_cameras, check_rig, check_start
 from deploy.results import EvaluationResult, Outcome, Timing, TrialOutcome, save_result
@@ -29,6 +30,7 @@ from robot.errors import ConfigError
 from robot.loop import Tick, TickListener, run_control_loop
 from robot.rig import load_rig
 from robot.run_folder import open_run_folder
+from scripts.output_place import refuse_unwritable
 from scripts.recording import EpisodeSheet, RecordingSession, read_gains
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.rollout_watch import LoopTiming, SuccessWatch
@@ -134,10 +136,10 @@ def main(args: Args) -> int:
         finally:
             follower.release()
             console.print(f"follower torque: {follower.torque_state}", highlight=False)
-    _report(console, outcomes, timings, goals.statistics())
+    _report(console, outcomes, timings, goals.log.statistics())
     if args.output is not None:
         save_result(
-            _result(args, checkpoint, rig, outcomes, timings, goals.statistics()), args.output
+            _result(args, checkpoint, rig, outcomes, timings, goals.log.statistics()), args.output
         )
         console.print(f"written to {args.output}", highlight=False)
     return 0
@@ -333,5 +335,8 @@ def _check(args: Args) -> None:
         raise ConfigError(
             f"--duration-s {args.duration_s:g}: give seconds, or 0 to run until Ctrl-C"
         )
+    for path, option in ((args.output, "--output"), (args.record, "--record")):
+        if path is not None:
+            refuse_unwritable(path, option)
     if not args.yes and not sys.stdin.isatty():
         raise ConfigError("there is no terminal to ask at: pass --yes to run unattended")

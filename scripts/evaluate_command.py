@@ -30,6 +30,7 @@ from deploy.results import EvaluationResult, TrialOutcome, save_result
 from deploy.trial_workers import run_trials
 from robot.errors import ConfigError
 from robot.rig import RigProfile, load_rig
+from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG
 from scripts.trial_setups import (
     Demonstration,
@@ -200,6 +201,7 @@ def trial_progress(console: Console, title: str, trials: int) -> Generator[OnTri
 def _check(args: Args) -> None:
     if args.trials < 1 or args.workers < 1:
         raise ConfigError("--trials and --workers must be at least 1")
+    refuse_unwritable(args.output, "--output")
     if args.control != "none" and args.training_journals is None:
         raise ConfigError(
             f"--control {args.control} needs --training-journals: the folder so101 record wrote to"

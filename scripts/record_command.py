@@ -1,13 +1,13 @@
-"""Record demonstrations: the leader drives the follower, every episode becomes a journal, and the journals a LeRobot dataset.
+"""Record demonstrations: the leader drives the follower, and every episode becomes a journal.
 
-Keys while recording: → or n begins and ends an episode, s / f end it marked as success / failure, ←
-or r discards, Esc or q finishes. On the twin --demonstrator lets a script move the leader;
---virtual does it as fast as the processor allows.
+The journals become a LeRobot dataset. Keys while recording: → or n begins and ends an episode, s /
+f end it marked as success / failure, ← or r discards, Esc or q finishes. On the twin --demonstrator
+lets a script move the leader; --virtual does it as fast as the processor allows.
 """
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from record.journal import next_journal_path
 from record.terminal_keys import HELP, TerminalKeys
 from robot.errors import ConfigError
 from robot.loop import run_control_loop
+from scripts.output_place import refuse_unwritable
 from scripts.recording import (
     EpisodeSheet,
     KeyOperator,
@@ -157,13 +158,13 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
     return len(session.saved_paths)
 
 
-def seeds_from(first: int):
+def seeds_from(first: int) -> Callable[[int, int], int]:
     """Return the seed of each try: episodes lie a thousand apart, so that tries never meet."""
     return lambda episode, attempt: first + 1000 * episode + attempt
 
 
 def export(args: Args, journals: Path) -> int:
-    """Derive the dataset in a process of its own, at low priority."""
+    """Derive the dataset in a process of its own; its encoders lower their priority themselves."""
     command = [
         sys.executable,
         "-m",
@@ -173,7 +174,7 @@ def export(args: Args, journals: Path) -> int:
         "--output",
         str(args.output / "dataset"),
     ]
-    return subprocess.run(command, preexec_fn=lambda: os.nice(5), check=False).returncode
+    return subprocess.run(command, check=False).returncode
 
 
 def _check(args: Args) -> None:
@@ -185,3 +186,6 @@ def _check(args: Args) -> None:
         )
     if args.episodes < 1:
         raise ConfigError(f"--episodes {args.episodes}: record at least one")
+    if args.workers < 1:
+        raise ConfigError(f"--workers {args.workers}: at least one process has to record")
+    refuse_unwritable(args.output, "--output")

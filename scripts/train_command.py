@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from robot.errors import ConfigError
+from scripts.output_place import refuse_unwritable
 from scripts.stopping import stop_on_signals
 from train.inputs import refuse_unreadable, refuse_used_output
 from train.presets import STANDARD, Head, Recipe
@@ -78,6 +79,7 @@ def main(args: Args) -> int:
     if args.threads < 1:
         raise ConfigError(f"--threads must be at least 1, got {args.threads}")
     refuse_unreadable(args.dataset)
+    refuse_unwritable(args.output, "--output")
     if not args.resume:
         refuse_used_output(args.output)
     with stop_on_signals() as stop:

@@ -1,9 +1,9 @@
 """Bad input: every command answers with one sentence that says what to do next, and exit code 2.
 
-Nothing half-written is left and no servo is powered. One calibrated twin on ptys
-serves the whole battery as "real arms". Commands run inside the test process (a process each would cost seconds), as
-`python -m scripts` runs them; where the process itself matters (permissions, disk, imports) they run
-as programs.
+Nothing half-written is left and no servo is powered. One calibrated twin on ptys serves the whole
+battery as "real arms". Commands run inside the test process (a process each would cost seconds),
+as `python -m scripts` runs them; where the process itself matters (permissions, disk, imports) they
+run as programs.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -310,19 +310,29 @@ MOVING = {
     "calibrate": ["--duration-s", "1"],
     "teleop": ["--duration-s", "1"],
     "record": ["--output", "OUTPUT", "--unattended", "--episode-s", "1", "--reset-s", "1"],
+    "deploy": ["CHECKPOINT", "--yes", "--output", "OUTPUT/result.json"],
 }
 
 
-def arguments(command: str, output: Path) -> list[str | Path]:
-    return [command, *(output if word == "OUTPUT" else word for word in MOVING[command])]
+@pytest.fixture
+def moving(output: Path, checkpoint: Path) -> Callable[[str], list[str]]:
+    """Give the words of a command that would move an arm for a second."""
+
+    def words(command: str) -> list[str]:
+        rest = (word.replace("OUTPUT", str(output)) for word in MOVING[command])
+        return [command, *(word.replace("CHECKPOINT", str(checkpoint)) for word in rest)]
+
+    return words
 
 
 @pytest.mark.parametrize("command", MOVING)
 @pytest.mark.parametrize("arm", ["leader_port", "follower_port"])
-def test_a_wrong_port_is_refused(command: str, arm: str, unpowered: Bench, output: Path) -> None:
+def test_a_wrong_port_is_refused(
+    command: str, arm: str, unpowered: Bench, moving: Callable[[str], list[str]]
+) -> None:
     rig = unpowered.profile(**{arm: "/dev/ttyACM77"})
 
-    run(*arguments(command, output), "--rig", rig).refuses(
+    run(*moving(command), "--rig", rig).refuses(
         r"serial port /dev/ttyACM77 does not exist .*plug .* or correct `port` in the profile"
     )
 
@@ -430,25 +440,27 @@ def test_a_profile_that_may_not_be_read_is_refused(open_folder: Path) -> None:
 # Calibration -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["teleop", "record"])
+@pytest.mark.parametrize("command", ["teleop", "record", "deploy"])
 def test_the_calibration_of_another_arm_is_refused(
-    command: str, unpowered: Bench, output: Path
+    command: str, unpowered: Bench, moving: Callable[[str], list[str]]
 ) -> None:
     rig = unpowered.profile(leader_id="bench_follower", follower_id="bench_leader")
 
-    run(*arguments(command, output), "--rig", rig).refuses(
+    run(*moving(command), "--rig", rig).refuses(
         r"(leader|follower) on /dev/pts/\d+ is not the arm of its calibration: \w+ stores .*"
         r"(Plug the right arm in|so101 calibrate)"
     )
 
 
-@pytest.mark.parametrize("command", ["teleop", "record"])
-def test_swapped_ports_are_refused(command: str, unpowered: Bench, output: Path) -> None:
+@pytest.mark.parametrize("command", ["teleop", "record", "deploy"])
+def test_swapped_ports_are_refused(
+    command: str, unpowered: Bench, moving: Callable[[str], list[str]]
+) -> None:
     rig = unpowered.profile(
         leader_port=unpowered.follower_port, follower_port=unpowered.leader_port
     )
 
-    run(*arguments(command, output), "--rig", rig).refuses(r"is not the arm of its calibration")
+    run(*moving(command), "--rig", rig).refuses(r"is not the arm of its calibration")
 
 
 @pytest.mark.parametrize("arm", ["leader_id", "follower_id"])
@@ -490,12 +502,13 @@ def test_a_malformed_calibration_is_refused(text: str, unpowered: Bench) -> None
     "address",
     ["/dev/v4l/by-path/none-video-index0", "http://127.0.0.1:9/front", "twin:nose", "ftp://front"],
 )
-def test_a_missing_camera_is_refused(address: str, unpowered: Bench, output: Path) -> None:
+@pytest.mark.parametrize("command", ["record", "deploy"])
+def test_a_missing_camera_is_refused(
+    command: str, address: str, unpowered: Bench, moving: Callable[[str], list[str]]
+) -> None:
     rig = unpowered.profile(camera=address)
 
-    run(*arguments("record", output), "--rig", rig).refuses(
-        r"(camera|twin).*(plug|check|start|correct)"
-    )
+    run(*moving(command), "--rig", rig).refuses(r"(camera|twin).*(plug|check|start|correct)")
 
 
 # Datasets, journals, checkpoints, recordings -----------------------------------------------------
@@ -609,7 +622,7 @@ ON_SMALL_DISK = 'mount -t tmpfs -o size="$2" none "$1" || exit 99; cd "$3"; shif
 
 
 def run_on_small_disk(folder: Path, size: str, *command: str) -> tuple[Answer, list[str]]:
-    """Run a program with a disk of `size` at `folder`; returns its answer and the files it leaves."""
+    """Run a program with a disk of `size` at `folder`; return its answer and the files left."""
     folder.mkdir()
     script = f'{ON_SMALL_DISK} find "{folder}" -type f >"$LEFT"; exit $code'
     left = folder.with_name("left")
@@ -687,6 +700,51 @@ def test_a_command_that_does_not_exist_is_refused_with_those_that_do() -> None:
     assert answer.code == 2
     assert "no command 'telop'" in answer.error
     assert "teleop" in answer.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["teleop", "--duration-s", "nan"],
+        ["teleop", "--duration-s", "-1"],
+        ["calibrate", "--duration-s", "-1"],
+        ["twin", "--duration-s", "-1"],
+        ["deploy", "x", "--duration-s", "nan"],
+        ["evaluate", "x", "--max-trial-s", "-1"],
+        ["record", "--output", "x", "--reset-s", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_a_time_below_zero_is_refused(words: list[str]) -> None:
+    run(*words).refuses(rf"{words[-2]} {words[-1]} is no length: give a number of 0 or more")
+
+
+@pytest.mark.parametrize("option", ["--episodes", "--workers"])
+def test_a_number_of_nothing_is_refused(option: str, output: Path) -> None:
+    words = ["record", "--output", str(output), "--virtual", "--demonstrator", option, "0"]
+
+    run(*words).refuses(rf"{option} 0: .*at least one")
+
+
+@pytest.mark.parametrize("command", ["record", "train", "evaluate", "deploy"])
+def test_an_output_that_cannot_be_made_is_refused_before_the_work(
+    command: str, tmp_path: Path, checkpoint: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text(
+        '{"codebase_version": "v3.0", "total_episodes": 1}'
+    )
+    first: dict[str, list[str | Path]] = {
+        "train": [tmp_path],
+        "evaluate": [checkpoint],
+        "deploy": [checkpoint, "--yes"],
+    }
+    target = tmp_path / "file" / "result"
+
+    run(command, *first.get(command, []), "--output", target).refuses(
+        rf"--output {target}: .*file is a file; name another place"
+    )
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
