@@ -5,6 +5,7 @@ each MP4 is decoded once from front to back. The cache is keyed by the dataset's
 that changed gets a new one, and one that was never finished is never used.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -26,10 +27,11 @@ from PIL import Image
 
 from robot.errors import ConfigError
 from train.dataset import Dataset, data_files
-from train.storage import StorageGuard, replace_folder
+from train.storage import PARTIAL, StorageGuard, drop_leftovers, replace_folder
 
 LAYOUT = 1  # part of the key: bump when what a cache file holds changes
 KEPT_CACHES = 3  # newest datasets whose images stay on disk
+ABANDONED_S = 86400.0  # an unfinished cache of that age belongs to a killed process
 BATCH = 32  # frames made small at once
 DECODERS = 2  # threads; PyAV and torch work outside of Python's lock
 
@@ -49,9 +51,10 @@ def cached_images(
     folder = cache_root / f"{dataset.sha256[:24]}-{size_px}px-{LAYOUT}"
     if not (folder / "complete.json").exists():
         _build(dataset, folder, size_px, progress)
-    (folder / "complete.json").touch()  # newest use, for the clean-up below
-    _drop_old(cache_root)
-    return {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in dataset.cameras}
+    images = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in dataset.cameras}
+    (folder / "complete.json").touch()  # newest use, for the clean-up
+    _drop_old(cache_root, (folder / "complete.json").stat().st_mtime)
+    return images
 
 
 def _build(dataset: Dataset, folder: Path, size_px: int, progress: CacheProgress | None) -> None:
@@ -61,7 +64,7 @@ def _build(dataset: Dataset, folder: Path, size_px: int, progress: CacheProgress
     with guard:
         folder.parent.mkdir(parents=True, exist_ok=True)
         guard.need(total * 3 * size_px * size_px)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
         try:
             done = 0
             for key in dataset.cameras:
@@ -161,8 +164,12 @@ def _fill_from_rows(dataset: Dataset, key: str, images: ByteArray) -> int:
     return row
 
 
-def _drop_old(cache_root: Path) -> None:
+def _drop_old(cache_root: Path, now_s: float) -> None:
     """Keep the caches used last; a process that still has an older one mapped keeps its pages."""
-    caches = sorted(cache_root.glob("*/complete.json"), key=lambda file: file.stat().st_mtime)
-    for stale in caches[:-KEPT_CACHES]:
-        shutil.rmtree(stale.parent, ignore_errors=True)
+    used_s: list[tuple[float, Path]] = []
+    for file in cache_root.glob("*/complete.json"):
+        with contextlib.suppress(FileNotFoundError):  # dropped by another process
+            used_s.append((file.stat().st_mtime, file.parent))
+    for _, stale in sorted(used_s)[:-KEPT_CACHES]:
+        shutil.rmtree(stale, ignore_errors=True)
+    drop_leftovers(cache_root, before_s=now_s - ABANDONED_S)

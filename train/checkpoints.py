@@ -37,7 +37,7 @@ from robot.errors import ConfigError
 from robot.joints import JOINTS
 from train.dataset import ACTION, Dataset
 from train.presets import Recipe
-from train.storage import StorageGuard, point_link, replace_folder
+from train.storage import PARTIAL, StorageGuard, drop_leftovers, point_link, replace_folder
 
 LAST = "last"
 SIDECAR = "so101.json"  # what a deployment must know and LeRobot's files leave out
@@ -77,7 +77,8 @@ class CheckpointWriter:
         final = get_step_checkpoint_dir(self._output_dir, self._recipe.steps, step)
         with StorageGuard(final.parent, f"the checkpoint {final}"):
             final.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=final.parent))
+            drop_leftovers(final.parent)
+            partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=final.parent))
             try:
                 self._fill(partial, step, learner)
                 replace_folder(partial, final)

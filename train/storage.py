@@ -1,6 +1,8 @@
 """Writing files that are either complete or not there, and saying so when the disk is full."""
 
+import contextlib
 import errno
+import math
 import os
 import shutil
 import uuid
@@ -9,6 +11,7 @@ from types import TracebackType
 
 from robot.errors import ConfigError, StorageFull
 
+PARTIAL = ".partial-"  # prefix of folders being written
 RESERVE_BYTES = 50_000_000  # left free for the rest of the system
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -80,14 +83,20 @@ def replace_folder(partial: Path, final: Path) -> None:
     for path in sorted(partial.rglob("*"), reverse=True):
         _sync(path)
     _sync(partial)
-    old = None
-    if final.exists():
-        old = final.with_name(f".old-{uuid.uuid4().hex}")
+    old = final.with_name(f".old-{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
         final.rename(old)
     partial.rename(final)
     _sync(final.parent)
-    if old is not None:
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def drop_leftovers(folder: Path, *, before_s: float = math.inf) -> None:
+    """Remove what killed processes left unfinished in `folder`, if last changed before that time."""
+    for leftover in (*folder.glob(f"{PARTIAL}*"), *folder.glob(".old-*")):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if leftover.stat().st_mtime < before_s:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def point_link(link: Path, target_name: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from robot.errors import ConfigError, StorageFull
-from train.storage import StorageGuard, point_link, replace_folder
+from train.storage import StorageGuard, drop_leftovers, point_link, replace_folder
 
 
 def test_a_write_to_a_full_disk_says_so(tmp_path: Path) -> None:
@@ -48,6 +48,16 @@ def test_a_replaced_folder_holds_the_new_content_alone(tmp_path: Path) -> None:
 
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
     assert [path.name for path in (tmp_path / "final").iterdir()] == ["new"]
+
+
+def test_leftovers_of_killed_processes_go_when_old_enough(tmp_path: Path) -> None:
+    for name, changed_s in ((".partial-x", 100.0), (".old-y", 100.0), (".partial-z", 300.0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (changed_s, changed_s))
+
+    drop_leftovers(tmp_path, before_s=200.0)
+
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-z"]
 
 
 def test_the_link_moves_in_one_step(tmp_path: Path) -> None:
