@@ -1,15 +1,17 @@
-"""The hand sweep: each joint moved to both of its ends, unwrapped over the encoder's seam, and turned into a calibration.
+"""The hand sweep: each joint moved to both of its ends, and what was read made a calibration.
 
-Zero is chosen so that joint angles agree with the SO-101 model: the swept range is laid over the
-model's, and the range stored is symmetric about the model's zero, because LeRobot's degrees mode
-takes the middle of the range for zero. Nothing is written to a servo before all six joints pass;
-then it is written as one transaction, read back, and undone if anything fails.
+Readings are unwrapped over the encoder's seam. Zero is chosen so that joint angles agree with the
+SO-101 model: the swept range is laid over the model's, and the range stored is symmetric about the
+model's zero, because LeRobot's degrees mode takes the middle of the range for zero. Nothing is
+written to a servo before all six joints pass; then it is written as one transaction, read back, and
+undone if anything fails.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot.bus import BlockRead, ServoBus
 from robot.clock import Clock
@@ -42,6 +44,7 @@ MODEL_HIGH_DEG = np.array([110.0, 100.0, 96.83, 95.0, 162.79, 100.0])
 SPAN_TOLERANCE = 0.10  # of the expected span: printed parts and backlash stay within a few per cent
 HALF_TURN = 2047  # LeRobot centres a range on int(4095 / 2)
 POLL_S = 0.02
+READ_TRIES = 5
 
 _STORED: tuple[Register, ...] = (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
 
@@ -56,14 +59,15 @@ class SweepReading:
     expected_deg: FloatVector
 
     @property
-    def is_complete(self) -> FloatVector:
+    def is_complete(self) -> NDArray[np.bool_]:
         """Tell, per joint, whether the span is within tolerance of the expected one."""
         return np.abs(self.span_deg / self.expected_deg - 1.0) <= SPAN_TOLERANCE
 
 
 def sweep(bus: ServoBus, clock: Clock) -> Iterator[SweepReading]:
-    """Yield a reading 50 times a second while a hand moves the joints; the caller stops when it is
-    content.
+    """Yield a reading 50 times a second while a hand moves the joints.
+
+    Never ends by itself: the caller stops when it is content.
     """
     block = BlockRead(PRESENT_POSITION, SERVO_IDS)
     offsets = np.array([bus.read(servo_id, HOMING_OFFSET) for servo_id in SERVO_IDS])
@@ -83,17 +87,20 @@ def sweep(bus: ServoBus, clock: Clock) -> Iterator[SweepReading]:
 def _read_raw(
     bus: ServoBus, block: BlockRead, offsets: TickVector, previous: TickVector | None
 ) -> TickVector:
-    """Read six raw encoder values (before the homing offset), continued over the 0/4095 seam from
-    `previous`.
+    """Read six raw encoder values, before the homing offset.
+
+    They go on over the 0/4095 seam from `previous`.
     """
-    for _ in range(5):
-        reply = bus.read_block(block)
+    reply = bus.read_block(block)
+    for _ in range(READ_TRIES - 1):
         if len(reply.data) == len(SERVO_IDS):
             break
-    else:
-        missing = [servo_id for servo_id in SERVO_IDS if servo_id not in reply.data]
+        reply = bus.read_block(block)
+    missing = [servo_id for servo_id in SERVO_IDS if servo_id not in reply.data]
+    if missing:
         raise ServoTimeout(
-            f"servo {missing} on {bus.port.name} stopped answering: check its plug, then sweep again"
+            f"servo {missing} on {bus.port.name} stopped answering: "
+            "check its plug, then sweep again"
         )
     present = [
         decode_sign_magnitude(int.from_bytes(reply.data[i], "little"), 15) for i in SERVO_IDS
@@ -112,7 +119,8 @@ def solve(reading: SweepReading, arm_name: str) -> Calibration:
         CalibrationMismatch: a joint was not moved, or over the wrong span; names every such joint.
     """
     wrong = [
-        f"{name} moved over {reading.span_deg[i]:.0f} degrees, expected {reading.expected_deg[i]:.0f}"
+        f"{name} moved over {reading.span_deg[i]:.0f} degrees, "
+        f"expected {reading.expected_deg[i]:.0f}"
         for i, name in enumerate(JOINTS)
         if not reading.is_complete[i]
     ]
@@ -135,9 +143,8 @@ def _solve_joint(index: int, reading: SweepReading) -> JointCalibration:
         zero = low + share * (high - low)
         half_down = half_up = min(zero - low, high - zero)
     offset = (round(zero) - HALF_TURN + TICKS_PER_TURN // 2) % TICKS_PER_TURN - TICKS_PER_TURN // 2
-    offset = max(
-        offset, -2047
-    )  # -2048 does not fit the register's sign and magnitude; one tick is 0.09 degrees
+    # -2048 does not fit the register's sign and magnitude; one tick is 0.09 degrees.
+    offset = max(offset, -2047)
     return JointCalibration(
         id=SERVO_IDS[index],
         drive_mode=0,
@@ -148,7 +155,9 @@ def _solve_joint(index: int, reading: SweepReading) -> JointCalibration:
 
 
 def store_in_servos(bus: ServoBus, calibration: Calibration) -> None:
-    """Write offsets and limits to EEPROM as one transaction: on any failure every old value is put back.
+    """Write offsets and limits to EEPROM as one transaction.
+
+    On any failure every old value is put back.
 
     Raises:
         ServoTimeout: a servo did not keep a value; says whether the old ones were restored.

@@ -1,8 +1,8 @@
-"""Follower and leader: degrees in and out, configuration by difference, and a torque state that is always known.
+"""Follower and leader: degrees in and out, and a torque state that is always known.
 
-An arm here is opened on a bus, checked against its calibration, and released on every way out.
-`release` never raises: it broadcasts torque-off twice and reads every servo back, so that it can
-say one of two things: off (read back), or not reachable: cut the power.
+An arm here is opened on a bus, checked against its calibration, configured by difference, and
+released on every way out. `release` never raises: it broadcasts torque-off twice and reads every
+servo back, so that it can say one of two things: off (read back), or not reachable: cut the power.
 """
 
 import numpy as np
@@ -56,9 +56,8 @@ TORQUE_UNKNOWN = "not reachable: cut the power"
 PHASE_MULTI_TURN = 0x10  # angle feedback beyond one turn: positions would leave 0..4095
 MA_PER_COUNT = 6.5
 FIRST_READ_TRIES = 10
-SILENCE_LIMIT_S = (
-    0.5  # the follower holds its last goal meanwhile; then the loop ends and releases it
-)
+# The follower holds its last goal meanwhile; then the loop ends and releases it.
+SILENCE_LIMIT_S = 0.5
 
 # What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the
 # same arm behind.
@@ -85,33 +84,40 @@ GRIPPER_TORQUE_LIMIT = 500
 
 
 def check_servos(bus: ServoBus, arm_name: str) -> None:
-    """Ping the six servos; raises NotConnected naming those that are missing and the cable to look
-    at.
+    """Ping the six servos.
+
+    Raises:
+        NotConnected: names the servos that are missing and the cable to look at.
     """
     models = {servo_id: bus.ping(servo_id) for servo_id in bus.ids}
     missing = [servo_id for servo_id, model in models.items() if model is None]
     if len(missing) == len(bus.ids):
         raise NotConnected(
-            f"no servo answers on {bus.port.name} ({arm_name}): check that the arm has power and that this is its port"
+            f"no servo answers on {bus.port.name} ({arm_name}): "
+            "check that the arm has power and that this is its port"
         )
     if missing:
         first = missing[0]
         before = f"servo {first - 1}" if first > 1 else "the adapter"
+        names = ", ".join(joint_name(servo_id) for servo_id in missing)
         raise NotConnected(
-            f"{', '.join(joint_name(servo_id) for servo_id in missing)} of the {arm_name} on {bus.port.name} gave no "
-            f"answer: check the plug between {before} and servo {first}"
+            f"{names} of the {arm_name} on {bus.port.name} gave no answer: "
+            f"check the plug between {before} and servo {first}"
         )
     wrong = {servo_id: model for servo_id, model in models.items() if model != MODEL_NUMBER_STS3215}
     if wrong:
         raise NotConnected(
-            f"{arm_name} on {bus.port.name}: expected STS3215 servos (model {MODEL_NUMBER_STS3215}), found {wrong}; "
+            f"{arm_name} on {bus.port.name}: "
+            f"expected STS3215 servos (model {MODEL_NUMBER_STS3215}), found {wrong}; "
             "check that this is an SO-101"
         )
 
 
 def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
-    """Compare the servos' stored values with the file; raises CalibrationMismatch naming the first
-    joint that differs.
+    """Compare the servos' stored values with the file.
+
+    Raises:
+        CalibrationMismatch: names the first joint that differs.
     """
     for name, joint in zip(JOINTS, calibration.joints, strict=True):
         stored = tuple(
@@ -121,14 +127,16 @@ def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) ->
         expected = (joint.homing_offset, joint.range_min, joint.range_max)
         if stored != expected:
             raise CalibrationMismatch(
-                f"the {arm_name} on {bus.port.name} is not the arm of its calibration: {name} stores offset and range "
-                f"{stored}, the file says {expected}. Plug the right arm in, or run 'so101 calibrate'"
+                f"the {arm_name} on {bus.port.name} is not the arm of its calibration: "
+                f"{name} stores offset and range {stored}, the file says {expected}. "
+                "Plug the right arm in, or run 'so101 calibrate'"
             )
 
 
 class _JointReader:
-    """Turn block replies into joint samples; keeps the last value of a servo that was silent, with
-    its old time.
+    """Turn block replies into joint samples.
+
+    A servo that was silent keeps its last value, with its old time.
     """
 
     def __init__(self, bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
@@ -147,18 +155,19 @@ class _JointReader:
         self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
 
     def prime(self) -> None:
-        """Read until every servo was heard, so that no sample ever holds a value that nobody sent."""
-        for _ in range(FIRST_READ_TRIES):
-            reply = self._bus.read_block(self._block)
+        """Read until every servo was heard: no sample ever holds a value that nobody sent."""
+        reply = self._bus.read_block(self._block)
+        for _ in range(FIRST_READ_TRIES - 1):
             if len(reply.data) == len(SERVO_IDS):
-                self._take(reply)
-                return
-        silent = ", ".join(
-            joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data
-        )
-        raise ServoTimeout(
-            f"{silent} of the {self._arm_name} on {self._bus.port.name} gave no state: check the plug"
-        )
+                break
+            reply = self._bus.read_block(self._block)
+        silent = [joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data]
+        if silent:
+            raise ServoTimeout(
+                f"{', '.join(silent)} of the {self._arm_name} on {self._bus.port.name} "
+                "gave no state: check the plug"
+            )
+        self._take(reply)
 
     def request(self) -> None:
         self._bus.request(self._block)
@@ -197,8 +206,8 @@ class _JointReader:
     def _check_silence(self, index: int, now_s: float) -> None:
         if now_s - self._time_s[index] > SILENCE_LIMIT_S:
             raise ServoTimeout(
-                f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} stays silent: "
-                "check its plug and the power, then start again"
+                f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} "
+                "stays silent: check its plug and the power, then start again"
             )
 
 
@@ -233,8 +242,9 @@ class Leader:
 
 
 class Follower:
-    """An arm that this program moves. Use as a context: leaving it takes torque off, whatever
-    happened.
+    """An arm that this program moves.
+
+    Use as a context: leaving it takes torque off, whatever happened.
     """
 
     def __init__(self, bus: ServoBus, calibration: Calibration, clock: Clock) -> None:
@@ -248,9 +258,7 @@ class Follower:
 
     @classmethod
     def open(cls, bus: ServoBus, calibration: Calibration, clock: Clock) -> "Follower":
-        """Check the servos and the calibration, take torque off, and configure what differs; torque
-        stays off.
-        """
+        """Check the servos and the calibration, and configure what differs; torque goes off."""
         check_servos(bus, "follower")
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
@@ -266,7 +274,9 @@ class Follower:
         self.release()
 
     def torque_on(self) -> None:
-        """Power the joints where they stand: the stale goal register is overwritten before torque comes on.
+        """Power the joints where they stand.
+
+        The stale goal register is overwritten before torque comes on.
 
         Raises:
             ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere
@@ -286,8 +296,10 @@ class Follower:
         self.torque_state = TORQUE_ON
 
     def read(self) -> JointSample:
-        """Return the newest sample of all six joints; raises ServoTimeout when a servo stays
-        silent.
+        """Return the newest sample of all six joints.
+
+        Raises:
+            ServoTimeout: a servo stays silent.
         """
         self._reader.request()
         return self._reader.collect()
@@ -303,9 +315,7 @@ class Follower:
         return self.torque_state
 
     def _configure(self) -> None:
-        """Write only registers that differ (flash wears), read each back, and lock the EEPROM
-        again.
-        """
+        """Write only registers that differ (flash wears), read back, and lock the EEPROM again."""
         for servo_id in SERVO_IDS:
             wanted = list(FOLLOWER_REGISTERS)
             phase = self.bus.read(servo_id, PHASE)
@@ -330,9 +340,7 @@ class Follower:
 
 
 def release_torque(bus: ServoBus) -> str:
-    """Broadcast torque-off twice, then read every servo back; never raises, and returns the torque
-    state.
-    """
+    """Broadcast torque-off twice, read every servo back, and return the state; never raises."""
     is_off = True
     try:
         bus.broadcast_torque_off()

@@ -1,8 +1,8 @@
-"""The servo bus: single transactions through the SDK, block transactions by a fast path of precomputed frames.
+"""The servo bus: single transactions through the SDK, block transactions by a fast path.
 
-A block read is one write, one deadline and a decode at fixed stride; a corrupt or missing reply
-costs that servo one sample and never the others, and never returns an old value. Every reply's
-error byte is kept. Facts of the protocol: docs/provenance.md.
+A block read is one write of a precomputed frame, one deadline and a decode at fixed stride; a
+corrupt or missing reply costs that servo one sample and never the others, and never returns an old
+value. Every reply's error byte is kept. Facts of the protocol: docs/provenance.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -147,8 +147,7 @@ class ServoBus:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Single transactions: set-up, calibration, EEPROM
-    # ---------------------------------------------------------------
+    # Single transactions: set-up, calibration, EEPROM ---------------------------------------------
 
     def ping(self, servo_id: int) -> int | None:
         """Return the servo's model number, None when nothing answers.
@@ -178,7 +177,7 @@ class ServoBus:
         raise self._timeout(servo_id, "read", register, tries)
 
     def write(self, servo_id: int, register: Register, value: int, *, tries: int = 3) -> None:
-        """Write one register and wait for the acknowledgement; raises ServoTimeout after `tries`."""
+        """Write one register and await the acknowledgement; raises ServoTimeout after `tries`."""
         encoded = (
             value if register.sign_bit is None else encode_sign_magnitude(value, register.sign_bit)
         )
@@ -199,8 +198,10 @@ class ServoBus:
         raise self._timeout(servo_id, "write", register, tries)
 
     def write_verified(self, servo_id: int, register: Register, value: int) -> None:
-        """Write and read back: an acknowledgement proves receipt only. Raises ServoTimeout when it
-        did not take.
+        """Write and read back: an acknowledgement proves receipt only.
+
+        Raises:
+            ServoTimeout: the value did not take.
         """
         for _ in range(2):
             self.write(servo_id, register, value)
@@ -211,8 +212,7 @@ class ServoBus:
             "power the arm off and on, then try again"
         )
 
-    # Block transactions: the control loop
-    # ---------------------------------------------------------------------------
+    # Block transactions: the control loop ---------------------------------------------------------
 
     def request(self, block: BlockRead) -> None:
         """Send a block request and return at once; `collect` waits for the replies."""
@@ -223,9 +223,7 @@ class ServoBus:
         self.port.send(block.request)
 
     def collect(self, block: BlockRead) -> BlockReply:
-        """Wait for the replies to `request` until its deadline; servos that stayed silent are left
-        out.
-        """
+        """Wait for the replies to `request` until its deadline; silent servos are left out."""
         deadline_s = self._sent_s + block.deadline_s
         received = b""
         while len(received) < block.reply_bytes:
@@ -264,8 +262,9 @@ class ServoBus:
         self.port.send(packet)
 
     def _let_late_replies_pass(self, servo_id: int) -> None:
-        """Count a missing reply and keep quiet: what still comes is flushed before the next
-        request.
+        """Count a missing reply and keep quiet.
+
+        What still comes is flushed before the next request.
         """
         self.counters.note_timeout(servo_id)
         self.clock.sleep_until(self.clock.now_s() + QUARANTINE_S)
@@ -280,6 +279,7 @@ class ServoBus:
 
     def _timeout(self, servo_id: int, verb: str, register: Register, tries: int) -> ServoTimeout:
         return ServoTimeout(
-            f"{joint_name(servo_id)} on {self.port.name} did not answer a {verb} of address {register.address} "
-            f"({tries} tries): check the arm's power and the plug before this servo"
+            f"{joint_name(servo_id)} on {self.port.name} did not answer a {verb} of "
+            f"address {register.address} ({tries} tries): "
+            "check the arm's power and the plug before this servo"
         )

@@ -84,9 +84,7 @@ class JointCalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 def load_sidecar(path: Path) -> CalibrationSidecar | None:
-    """Read the sibling of a calibration file; None when LeRobot made the calibration and there is
-    none.
-    """
+    """Read the sibling of a calibration file; None when there is none, as LeRobot makes none."""
     sidecar = _sidecar_path(path)
     if not sidecar.exists():
         return None

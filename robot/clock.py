@@ -50,8 +50,9 @@ class Pacer:
         self.missed = 0
 
     def wait(self) -> None:
-        """Sleep until the next slot of the grid; afterwards `lateness_s` says how late the wake-up
-        was.
+        """Sleep until the next slot of the grid.
+
+        Afterwards `lateness_s` says how late the wake-up was.
         """
         now_s = self._clock.now_s()
         if now_s >= self._next_s:

@@ -1,4 +1,4 @@
-"""A camera frame, undecoded: the JPEG bytes as the camera sent them, and when it took the picture."""
+"""A camera frame, undecoded: the JPEG bytes as the camera sent them, and their time of capture."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,8 +22,10 @@ class CameraReader(Protocol):
     name: str
 
     def take(self) -> list[Frame]:
-        """Return the frames that arrived since the last call, oldest first; raises CameraLost when
-        the camera died.
+        """Return the frames that arrived since the last call, oldest first.
+
+        Raises:
+            CameraLost: the camera died.
         """
         ...
 

@@ -79,7 +79,7 @@ class Calibration:
 
     @property
     def range_deg(self) -> tuple[FloatVector, FloatVector]:
-        """Lower and upper end of each joint, degrees (gripper 0 and 100 percent), shape (6,) each."""
+        """Lower and upper end of each joint, degrees (gripper 0 and 100 percent), both (6,)."""
         return ticks_to_deg(self.range_min_ticks, self), ticks_to_deg(self.range_max_ticks, self)
 
     @property
@@ -102,8 +102,9 @@ def ticks_to_deg(ticks: Sequence[int] | TickVector, calibration: Calibration) ->
 
 
 def deg_to_ticks(position_deg: FloatVector, calibration: Calibration) -> TickVector:
-    """Convert six degrees (gripper percent) to the nearest ticks, shape (6,); not clipped to the
-    range.
+    """Convert six degrees (gripper percent) to the nearest ticks, shape (6,).
+
+    Not clipped to the range.
     """
     low = calibration.range_min_ticks
     high = calibration.range_max_ticks

@@ -1,4 +1,4 @@
-"""What stands between a goal asked and a goal sent: pure functions, and the small state that joins them.
+"""What stands between a goal asked and a goal sent: pure functions, and the state that joins them.
 
 Order: range, then start ramp, then speed, then step. The ramp holds until follower and goal agree,
 so that no path into motion (first tick, resume, replay, policy) can jump. All vectors have shape
@@ -14,7 +14,8 @@ from robot.loop import Goal, JointSample
 RANGE_MARGIN_DEG = 1.0  # kept free at both ends of the calibrated range (gripper: percent, none)
 RAMP_SPEED_DEG_S = 45.0  # 30 to 60 deg/s is what operators call gentle
 RAMP_AGREEMENT_DEG = 3.0
-STEP_WINDOW_DEG = 45.0  # farthest a goal may lie from where the joint is: about twice the saturation error at P=16
+# Farthest a goal may lie from where the joint is: about twice the saturation error at P=16.
+STEP_WINDOW_DEG = 45.0
 STALE_S = 0.3  # a goal older than this is not followed: hold
 
 
@@ -31,9 +32,7 @@ def limit_speed(
 
 
 def limit_step(goal_deg: FloatVector, present_deg: FloatVector, window_deg: float) -> FloatVector:
-    """Keep the goal within a window of the measured position, so that a blocked joint does not wind
-    up.
-    """
+    """Keep the goal near the measured position, so that a blocked joint does not wind up."""
     return np.clip(goal_deg, present_deg - window_deg, present_deg + window_deg)
 
 
@@ -43,8 +42,9 @@ def agrees(goal_deg: FloatVector, last_deg: FloatVector, tolerance_deg: float) -
 
 
 class GoalLimiter:
-    """Range, start ramp, speed and step for one follower; advances one nominal period a call,
-    however late the tick.
+    """Range, start ramp, speed and step for one follower.
+
+    Advances one nominal period a call, however late the tick.
     """
 
     def __init__(self, calibration: Calibration, *, rate_hz: float, max_speed_deg_s: float) -> None:

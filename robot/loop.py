@@ -18,7 +18,7 @@ from robot.joints import FloatVector
 
 @dataclass(frozen=True, slots=True)
 class JointSample:
-    """What six servos said in one transaction; arrays of shape (6,) in the order of `joints.JOINTS`.
+    """What six servos said in one transaction; arrays of shape (6,), ordered as `joints.JOINTS`.
 
     A servo that gave no valid reply keeps its last values, and its `time_s` stays behind: a sample
     never looks fresher than it is.
@@ -46,8 +46,10 @@ class Arm(Protocol):
     """A follower, as the loop sees it."""
 
     def read(self) -> JointSample:
-        """Return the newest sample of all six joints; raises ServoTimeout when the bus stays
-        silent.
+        """Return the newest sample of all six joints.
+
+        Raises:
+            ServoTimeout: the bus stays silent.
         """
         ...
 

@@ -25,8 +25,10 @@ from robot.errors import ConfigError, NoPermission, NotConnected, PortBusy
 
 BAUD = 1_000_000
 BYTE_S = 10 / BAUD  # 8N1: ten bit times a byte
-SINGLE_MARGIN_S = 0.050  # USB and scheduler, beyond wire time and turnaround: set-up can wait as long as LeRobot does
-BLOCK_MARGIN_S = 0.010  # the same in the control loop, where a late reply costs one sample and not the tick after
+# USB and scheduler, beyond wire time and turnaround: set-up can wait as long as LeRobot does.
+SINGLE_MARGIN_S = 0.050
+# The same in the control loop, where a late reply costs one sample and not the tick after.
+BLOCK_MARGIN_S = 0.010
 TURNAROUND_S = 0.0006  # servo turnaround incl. the longest return delay (254 x 2 us), a reply
 EEPROM_MARGIN_S = 0.150  # a flash commit delays its ack by up to 100 ms
 
@@ -60,9 +62,9 @@ class SerialLine(Protocol):
 
 
 class PosixLine:
-    """An exclusively opened serial device, read through poll so that waiting sleeps and needs no reconfiguration.
+    """An exclusively opened serial device, read through poll so that waiting sleeps.
 
-    (pyserial's own `timeout` setter reconfigures the tty at every change.)
+    Not through pyserial, whose `timeout` setter reconfigures the tty at every change.
     """
 
     def __init__(self, path: str, baud: int) -> None:
@@ -88,9 +90,7 @@ class PosixLine:
         return sent
 
     def read(self, size: int = 1, /) -> bytes:
-        """Return the bytes that are there, at most `size`, after waiting up to `timeout` for the
-        first.
-        """
+        """Return the bytes that are there, at most `size`; waits up to `timeout` for the first."""
         if not self._poll.poll(max(0.0, self.timeout or 0.0) * 1000):
             return b""
         data = os.read(self._fd, size)
@@ -133,8 +133,7 @@ class ServoPort(scservo_sdk.PortHandler):
         except _GONE as error:
             raise _open_error(path, error) from error
 
-    # What the SDK's packet handler calls, corrected
-    # -------------------------------------------------------------
+    # What the SDK's packet handler calls, corrected -----------------------------------------------
 
     def clearPort(self) -> None:  # noqa: N802 - the SDK's name
         """Throw away bytes of earlier transactions (the SDK's own waits for output instead)."""
@@ -175,7 +174,6 @@ class ServoPort(scservo_sdk.PortHandler):
             self.ser.close()
 
     # The fast path --------------------------------------------------------------------------------
-    # ---------------
 
     def send(self, data: bytes) -> int:
         """Write bytes; raises NotConnected when the device is gone."""
@@ -185,9 +183,7 @@ class ServoPort(scservo_sdk.PortHandler):
             raise self._gone(error) from error
 
     def receive(self, size: int, deadline_s: float) -> bytes:
-        """Return up to `size` bytes as soon as some are there; empty when the deadline passes
-        first.
-        """
+        """Return up to `size` bytes once some are there; empty when the deadline passes first."""
         self.ser.timeout = max(0.0, deadline_s - self.clock.now_s())
         try:
             return bytes(self.ser.read(size))
@@ -204,7 +200,8 @@ class ServoPort(scservo_sdk.PortHandler):
     def _gone(self, error: BaseException) -> NotConnected:
         self.is_using = False
         return NotConnected(
-            f"{self.name} went away ({error}): the servos keep their last goal. Plug the USB cable in again, or cut the power"
+            f"{self.name} went away ({error}): the servos keep their last goal. "
+            "Plug the USB cable in again, or cut the power"
         )
 
 

@@ -78,11 +78,13 @@ def load_rig(path: Path) -> RigProfile:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path} is not a text file; name a rig profile with --rig, for example configs/twin.toml"
+            f"{path} is not a text file; "
+            "name a rig profile with --rig, for example configs/twin.toml"
         ) from error
     except OSError as error:
         raise ConfigError(
-            f"cannot read the rig profile {path}: {error.strerror}; name one with --rig, for example configs/twin.toml"
+            f"cannot read the rig profile {path}: {error.strerror}; "
+            "name one with --rig, for example configs/twin.toml"
         ) from error
     try:
         table = tomllib.loads(text)
@@ -92,7 +94,8 @@ def load_rig(path: Path) -> RigProfile:
     if isinstance(schema, int) and schema > SCHEMA:
         line = _line_of(text, "schema")
         raise UnsupportedSchema(
-            f"{path}, line {line}: schema {schema} was written by a newer version (this one reads up to {SCHEMA}); update so101"
+            f"{path}, line {line}: schema {schema} was written by a newer version "
+            f"(this one reads up to {SCHEMA}); update so101"
         )
     try:
         profile = msgspec.convert(table, RigProfile)
@@ -110,8 +113,9 @@ def load_rig(path: Path) -> RigProfile:
 
 
 def _faulty_key(message: str) -> str:
-    """Return the key that a msgspec message is about: the unknown field it names, else the end of
-    its path.
+    """Return the key that a msgspec message is about.
+
+    That is the unknown field it names, else the end of its path.
     """
     unknown = re.search(r"unknown field `(\w+)`", message)
     path = re.search(r"`\$([^`]*)`", message)
@@ -128,7 +132,7 @@ def _line_of(text: str, key: str) -> int:
 
 
 def lerobot_calibration_root() -> Path:
-    """Return the folder in which LeRobot 0.6 keeps calibrations, by its own environment variables."""
+    """Return where LeRobot 0.6 keeps calibrations, by its own environment variables."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     lerobot_home = Path(os.environ.get("HF_LEROBOT_HOME", home / "lerobot")).expanduser()
     return Path(os.environ.get("HF_LEROBOT_CALIBRATION", lerobot_home / "calibration")).expanduser()

@@ -1,7 +1,8 @@
-"""Sweep the joints of an arm by hand to both of their ends, check the spans, and store the calibration in the servos and on disk.
+"""Sweep the joints of an arm by hand to both of their ends, and store the calibration.
 
-On the twin the emulated hand does the sweep. On a real arm: torque goes off, you move every joint
-to both of its stops, and press Enter when every row is green.
+The spans are checked first; the calibration goes into the servos and onto the disk. On the twin the
+emulated hand does the sweep. On a real arm: torque goes off, you move every joint to both of its
+stops, and press Enter when every row is green.
 """
 
 import select
@@ -83,7 +84,7 @@ def calibrate_arm(rig: Rig, role: ArmRole, console: Console, duration_s: float) 
 
 
 def _readings(rig: Rig, role: ArmRole, bus: ServoBus, duration_s: float) -> Iterator[SweepReading]:
-    """Yield readings until the emulated hand, the clock or the person says that the sweep is over."""
+    """Yield readings until the emulated hand, the clock or the person says that it is over."""
     end_s = rig.clock.now_s() + (duration_s or SWEEP_LIMIT_S)
     if rig.control is not None:
         rig.control.set_hand(role, "sweep", 0)

@@ -1,7 +1,7 @@
-"""Do the whole job on the digital twin: calibrate, record, train, evaluate, then a demonstration and a rollout in real time.
+"""Do the whole job on the digital twin: calibrate, record, train and evaluate.
 
-Every step is a command that can be repeated by hand; the report lists them all. Nothing but a
-processor is needed.
+Then a demonstration and a rollout in real time. Every step is a command that can be repeated by
+hand; the report lists them all. Nothing but a processor is needed.
 """
 
 import os
@@ -54,8 +54,9 @@ def main(args: Args) -> int:
     scale = QUICK if args.quick else FULL
     if args.quick:
         console.print(
-            f"[yellow]--quick[/]: {scale.episodes} demonstrations instead of {FULL.episodes}, {scale.train_steps} training "
-            f"steps instead of {FULL.train_steps}, {scale.trials} trials instead of {FULL.trials}: "
+            f"[yellow]--quick[/]: {scale.episodes} demonstrations instead of {FULL.episodes}, "
+            f"{scale.train_steps} training steps instead of {FULL.train_steps}, "
+            f"{scale.trials} trials instead of {FULL.trials}: "
             "the policy cannot be expected to succeed; run the full demo for that",
             highlight=False,
         )
@@ -71,7 +72,8 @@ def main(args: Args) -> int:
         steps.append(DemoStep(title, command, time.monotonic() - step_s))
         if code:
             console.print(
-                f"step {len(steps)} ({title}) ended with exit code {code}; repeat it with the command above"
+                f"step {len(steps)} ({title}) ended with exit code {code}; "
+                "repeat it with the command above"
             )
             return code
     report = write_report(
@@ -87,66 +89,24 @@ def _plan(args: Args, scale: Scale) -> list[tuple[str, list[str]]]:
     """Return title and command line of each step."""
     out = str(args.output)
     seed = str(args.seed)
+    record = ["record", "--output", f"{out}/data", "--demonstrator", "--virtual"]
+    record += ["--episodes", str(scale.episodes), "--seed", seed]
+    train = ["train", f"{out}/data/dataset", "--output", f"{out}/train"]
+    train += ["--steps", str(scale.train_steps), "--seed", seed]
+    evaluate = ["evaluate", f"{out}/train", "--trials", str(scale.trials)]
+    evaluate += ["--training-journals", f"{out}/data/journals", "--control", "nearest-replay"]
+    evaluate += ["--output", f"{out}/evaluation/results.json"]
+    demonstrate = ["record", "--output", f"{out}/realtime", "--demonstrator"]
+    demonstrate += ["--episodes", "1", "--seed", "500000"]
+    deploy = ["deploy", f"{out}/train", "--yes", "--episodes", "1", "--record", f"{out}/rollout"]
+    deploy += ["--seed", "600000", "--output", f"{out}/rollout/results.json"]
     return [
         ("calibrate both arms, by an emulated hand", ["calibrate", "--virtual"]),
-        (
-            "record demonstrations and derive the dataset",
-            ["record", "--output", f"{out}/data", "--demonstrator", "--virtual"]
-            + ["--episodes", str(scale.episodes), "--seed", seed],
-        ),
-        (
-            "train",
-            [
-                "train",
-                f"{out}/data/dataset",
-                "--output",
-                f"{out}/train",
-                "--steps",
-                str(scale.train_steps),
-                "--seed",
-                seed,
-            ],
-        ),
-        (
-            "evaluate, with replay of the nearest demonstration as control",
-            [
-                "evaluate",
-                f"{out}/train",
-                "--trials",
-                str(scale.trials),
-                "--training-journals",
-                f"{out}/data/journals",
-            ]
-            + ["--control", "nearest-replay", "--output", f"{out}/evaluation/results.json"],
-        ),
-        (
-            "one demonstration in real time, over serial devices",
-            [
-                "record",
-                "--output",
-                f"{out}/realtime",
-                "--demonstrator",
-                "--episodes",
-                "1",
-                "--seed",
-                "500000",
-            ],
-        ),
-        (
-            "one rollout in real time, over serial devices",
-            [
-                "deploy",
-                f"{out}/train",
-                "--yes",
-                "--episodes",
-                "1",
-                "--record",
-                f"{out}/rollout",
-                "--seed",
-                "600000",
-            ]
-            + ["--output", f"{out}/rollout/results.json"],
-        ),
+        ("record demonstrations and derive the dataset", record),
+        ("train", train),
+        ("evaluate, with replay of the nearest demonstration as control", evaluate),
+        ("one demonstration in real time, over serial devices", demonstrate),
+        ("one rollout in real time, over serial devices", deploy),
     ]
 
 
@@ -167,6 +127,7 @@ def _make_room(output: Path) -> None:
     free_mib = shutil.disk_usage(output).free // MEBIBYTE
     if free_mib < NEEDED_MIB:
         raise ConfigError(
-            f"{free_mib} MiB are free for {output}, the demo needs {NEEDED_MIB}: free some, or name another --output"
+            f"{free_mib} MiB are free for {output}, the demo needs {NEEDED_MIB}: "
+            "free some, or name another --output"
         )
     os.environ["SO101_LOG"] = str(output / "last_error.log")

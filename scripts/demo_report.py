@@ -20,14 +20,25 @@ from scripts.svg_plot import Bar, Series, bar_plot, dot_plot, line_plot
 from train.log import read_log
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fbfaf7; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.7rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
-figure { margin: 1rem 0 } figcaption { color: #555; font-size: .9rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fbfaf7; max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.7rem }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
+figure { margin: 1rem 0 }
+figcaption { color: #555; font-size: .9rem }
 svg, img { max-width: 100%; height: auto; background: #fff; border: 1px solid #e4e0d8 }
-.frame { fill: none; stroke: #999 } .grid { stroke: #eee } text { font: 12px system-ui, sans-serif; fill: #333 }
-.title { font-weight: 600; font-size: 13px } .mid { text-anchor: middle } .end { text-anchor: end } .bar { fill: #fff; font-weight: 600 }
-table { border-collapse: collapse } td, th { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top } td.n { text-align: right }
-code { background: #f0ede6; padding: .1rem .3rem; font-size: .85rem; overflow-wrap: anywhere } .big { font-size: 1.4rem; font-weight: 600 }
+.frame { fill: none; stroke: #999 }
+.grid { stroke: #eee }
+text { font: 12px system-ui, sans-serif; fill: #333 }
+.title { font-weight: 600; font-size: 13px }
+.mid { text-anchor: middle }
+.end { text-anchor: end }
+.bar { fill: #fff; font-weight: 600 }
+table { border-collapse: collapse }
+td, th { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
+td.n { text-align: right }
+code { background: #f0ede6; padding: .1rem .3rem; font-size: .85rem; overflow-wrap: anywhere }
+.big { font-size: 1.4rem; font-weight: 600 }
 .note { background: #fff4d6; padding: .5rem .8rem; border-left: 4px solid #d9a400 }
 """
 
@@ -65,16 +76,17 @@ def write_report(folder: Path, steps: list[DemoStep], *, quick: bool, total_s: f
 
 def _page(policy: EvaluationResult, quick: bool, sections: list[str]) -> str:
     note = (
-        '<p class="note">Made with <code>--quick</code>: few demonstrations, short training, few trials. '
-        "It shows that every part works; it does not show a trained policy.</p>"
+        '<p class="note">Made with <code>--quick</code>: few demonstrations, short training, few '
+        "trials. It shows that every part works; it does not show a trained policy.</p>"
         if quick
         else ""
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>so101 demo</title><style>{STYLE}</style>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>so101 demo</title>'
+        f"<style>{STYLE}</style>"
         "<h1>The whole job on the digital twin</h1>"
-        "<p>Two emulated SO-101 arms that speak real servo bytes, two virtual cameras, a scripted demonstrator who moves the leader. "
-        "Nothing here has touched hardware.</p>"
+        "<p>Two emulated SO-101 arms that speak real servo bytes, two virtual cameras, a scripted "
+        "demonstrator who moves the leader. Nothing here has touched hardware.</p>"
         f'{note}<p class="big">The policy picked the red block in {escape(policy.sentence)}.</p>'
         + "".join(sections)
         + "</html>\n"
@@ -110,7 +122,8 @@ def _success_section(policy: EvaluationResult, control: EvaluationResult) -> str
         "<h2>Success</h2>"
         + _figure(
             bar_plot("Success", bars),
-            f"Policy: {policy.sentence}. Control, the nearest demonstration replayed: {control.sentence}.",
+            f"Policy: {policy.sentence}. "
+            f"Control, the nearest demonstration replayed: {control.sentence}.",
         )
         + _figure(
             dot_plot(
@@ -119,7 +132,8 @@ def _success_section(policy: EvaluationResult, control: EvaluationResult) -> str
                 x_label="y, mm (left of the arm)",
                 y_label="x, mm (in front of the arm)",
             ),
-            f"{len(policy.training_starts)} training starts and {len(starts)} trials; the closest pair is {nearest_mm:.1f} mm apart.",
+            f"{len(policy.training_starts)} training starts and {len(starts)} trials; "
+            f"the closest pair is {nearest_mm:.1f} mm apart.",
         )
     )
 
@@ -161,15 +175,13 @@ def _timing_section(recordings: dict[str, Journal], rollout: EvaluationResult) -
         series.append(Series(name, share, np.percentile(lateness_ms, share)))
         p50, p99, p999 = np.percentile(lateness_ms, [50, 99, 99.9])
         missed = int(journal.goals.missed[-1] - journal.goals.missed[0])
-        rows.append(
-            f"<tr><td>{name}<td class=n>{len(lateness_ms)}<td class=n>{missed}<td class=n>{p50:.2f}<td class=n>{p99:.2f}"
-            f"<td class=n>{p999:.2f}<td class=n>{lateness_ms.max():.2f}"
-        )
+        times_ms = (p50, p99, p999, lateness_ms.max())
+        cells = [f"{len(lateness_ms)}", f"{missed}", *(f"{time_ms:.2f}" for time_ms in times_ms)]
+        rows.append(f"<tr><td>{name}" + "".join(f"<td class=n>{cell}" for cell in cells))
     outcome = "succeeded" if rollout.successes else "did not succeed"
     table = (
-        "<table><tr><th>real time, over a serial device<th>ticks<th>missed<th>p50 ms<th>p99 ms<th>p99.9 ms<th>max ms"
-        + "".join(rows)
-        + "</table>"
+        "<table><tr><th>real time, over a serial device<th>ticks<th>missed"
+        "<th>p50 ms<th>p99 ms<th>p99.9 ms<th>max ms" + "".join(rows) + "</table>"
     )
     plot = line_plot(
         "How late the 100 Hz loop woke", series, x_label="percentile", y_label="lateness, ms"
@@ -179,7 +191,8 @@ def _timing_section(recordings: dict[str, Journal], rollout: EvaluationResult) -
         + table
         + _figure(
             plot,
-            f"Emulator, cameras, recorder and policy shared this machine's processors. The rollout {outcome}.",
+            "Emulator, cameras, recorder and policy shared this machine's processors. "
+            f"The rollout {outcome}.",
         )
     )
 
@@ -213,10 +226,14 @@ def _episode_section(journal: Journal) -> str:
 
 def _steps_section(steps: list[DemoStep], total_s: float) -> str:
     rows = "".join(
-        f"<tr><td class=n>{number}<td>{escape(step.title)}<br><code>{escape(step.command)}</code><td class=n>{step.duration_s:.0f} s"
+        f"<tr><td class=n>{number}<td>{escape(step.title)}<br>"
+        f"<code>{escape(step.command)}</code><td class=n>{step.duration_s:.0f} s"
         for number, step in enumerate(steps, start=1)
     )
-    return f"<h2>Every step, to repeat by hand</h2><table>{rows}<tr><td><td>together<td class=n>{total_s:.0f} s</table>"
+    return (
+        f"<h2>Every step, to repeat by hand</h2><table>{rows}"
+        f"<tr><td><td>together<td class=n>{total_s:.0f} s</table>"
+    )
 
 
 def _figure(content: str, caption: str) -> str:

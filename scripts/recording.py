@@ -1,11 +1,11 @@
-"""A recording session on a running control loop: one tick listener that opens, feeds and closes episode journals.
+"""A recording session on a running control loop.
 
-The loop never stops between episodes, so teleoperation goes on while an episode is saved and the
-scene is put back. Who decides when an episode begins and ends is an `Operator`: a person's keys, or
-a script at the twin's side.
+One tick listener opens, feeds and closes the episode journals. The loop never stops between
+episodes, so teleoperation goes on while an episode is saved and the scene is put back. Who decides
+when an episode begins and ends is an `Operator`: a person's keys, or a script at the twin's side.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,8 +61,9 @@ class KeyOperator:
 
 
 class TimedOperator:
-    """Nobody: the session's own times end episodes and resets; only the first episode has to be
-    begun.
+    """Nobody: the session's own times end episodes and resets.
+
+    Only the first episode has to be begun.
     """
 
     start: TaskStart | None = None
@@ -73,8 +74,9 @@ class TimedOperator:
 
 
 class TwinOperator:
-    """A script beside the twin: sets each scene, lets the demonstrator work, keeps what succeeded,
-    tries again what did not.
+    """A script beside the twin: sets each scene and lets the demonstrator work.
+
+    It keeps what succeeded and tries again what did not.
     """
 
     def __init__(
@@ -183,8 +185,8 @@ class RecordingSession:
                 self._do(action, now_s)
 
     @contextmanager
-    def _ending_when_full(self) -> Iterator[None]:
-        """End the session when the disk is full: the journal has closed itself, under its `.part` name."""
+    def _ending_when_full(self) -> Generator[None]:
+        """End the session when the disk is full: the journal closed itself, as `.part`."""
         try:
             yield
         except StorageFull:

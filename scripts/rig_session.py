@@ -1,11 +1,11 @@
-"""Open a rig for one command: arms, cameras, limits and clock, in real time or in the twin's virtual time.
+"""Open a rig for one command: arms, cameras, limits and clock, in real or virtual time.
 
 Real time: addresses go through `Devices`; where they name a twin and none runs, one is started for
 the length of the command and said so. Virtual time: the same arms and loop on the in-memory twin,
 as fast as the processor allows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,10 @@ class Rig:
         )
 
     def require_control(self, flag: str) -> TwinControl:
-        """Return the twin's control; raises ConfigError naming the flag that only a twin
-        understands.
+        """Return the twin's control.
+
+        Raises:
+            ConfigError: the rig is real; names the flag that only a twin understands.
         """
         if self.control is None:
             raise ConfigError(
@@ -76,7 +78,7 @@ class Rig:
 
 
 @contextmanager
-def open_rig(path: Path, *, virtual: bool = False, with_cameras: bool = True) -> Iterator[Rig]:
+def open_rig(path: Path, *, virtual: bool = False, with_cameras: bool = True) -> Generator[Rig]:
     """Open the rig of a profile; closes everything, and a twin that it started, on every way out.
 
     Raises:

@@ -1,11 +1,11 @@
-"""How a command ends: INT, TERM and HUP ask the loop to stop; the second one interrupts whatever is going on.
+"""How a command ends: INT, TERM and HUP ask the loop to stop; the second one interrupts at once.
 
 Both ways pass through the loop's release. SIGKILL cannot: what then holds the arm is written in
 docs/safety.md.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,7 +28,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals() -> Generator[StopRequest]:
     """Give a StopRequest that INT, TERM and HUP set; the old handlers come back afterwards."""
     request = StopRequest()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

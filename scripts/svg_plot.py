@@ -47,33 +47,39 @@ class _Frame:
 
     def draw(self, title: str, x_label: str, y_label: str, body: Sequence[str]) -> str:
         """Wrap marks in axes, ticks and labels."""
+        bottom = self.height - _BOTTOM
+        right = self.width - _RIGHT
         parts = [
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">',
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(title)}">',
             f'<text x="{_LEFT}" y="18" class="title">{escape(title)}</text>',
-            f'<rect x="{_LEFT}" y="{_TOP}" width="{self.width - _LEFT - _RIGHT}" '
-            f'height="{self.height - _TOP - _BOTTOM}" class="frame"/>',
+            f'<rect x="{_LEFT}" y="{_TOP}" width="{right - _LEFT}" height="{bottom - _TOP}" '
+            'class="frame"/>',
         ]
         for value in ticks(*self._x_range):
             column = self.x(value)
             parts.append(
-                f'<line x1="{column:.1f}" x2="{column:.1f}" y1="{_TOP}" y2="{self.height - _BOTTOM}" class="grid"/>'
+                f'<line x1="{column:.1f}" x2="{column:.1f}" y1="{_TOP}" y2="{bottom}" '
+                'class="grid"/>'
             )
             parts.append(
-                f'<text x="{column:.1f}" y="{self.height - _BOTTOM + 16}" class="tick mid">{value:g}</text>'
+                f'<text x="{column:.1f}" y="{bottom + 16}" class="tick mid">{value:g}</text>'
             )
         for value in ticks(*self._y_range):
             row = self.y(value)
             parts.append(
-                f'<line x1="{_LEFT}" x2="{self.width - _RIGHT}" y1="{row:.1f}" y2="{row:.1f}" class="grid"/>'
+                f'<line x1="{_LEFT}" x2="{right}" y1="{row:.1f}" y2="{row:.1f}" class="grid"/>'
             )
             parts.append(
                 f'<text x="{_LEFT - 6}" y="{row + 4:.1f}" class="tick end">{value:g}</text>'
             )
         parts.append(
-            f'<text x="{self.width / 2:.0f}" y="{self.height - 10}" class="label mid">{escape(x_label)}</text>'
+            f'<text x="{self.width / 2:.0f}" y="{self.height - 10}" class="label mid">'
+            f"{escape(x_label)}</text>"
         )
         parts.append(
-            f'<text transform="translate(14 {self.height / 2:.0f}) rotate(-90)" class="label mid">{escape(y_label)}</text>'
+            f'<text transform="translate(14 {self.height / 2:.0f}) rotate(-90)" class="label mid">'
+            f"{escape(y_label)}</text>"
         )
         return "\n".join([*parts, *body, "</svg>"])
 
@@ -119,7 +125,8 @@ def line_plot(
         x, y = _floats(one.x), _floats(one.y)
         points = " ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in zip(x, y, strict=True))
         body.append(
-            f'<polyline points="{points}" fill="none" stroke="{COLOURS[index % len(COLOURS)]}" stroke-width="1.5"/>'
+            f'<polyline points="{points}" fill="none" '
+            f'stroke="{COLOURS[index % len(COLOURS)]}" stroke-width="1.5"/>'
         )
     return frame.draw(title, x_label, y_label, body + _legend([one.name for one in series], width))
 
@@ -137,7 +144,8 @@ def dot_plot(
     x_range, y_range = _ranges(series, zero=False)
     frame = _Frame(width, height, x_range, y_range)
     body = [
-        f'<circle cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="4" fill="{COLOURS[index % len(COLOURS)]}" fill-opacity="0.75"/>'
+        f'<circle cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="4" '
+        f'fill="{COLOURS[index % len(COLOURS)]}" fill-opacity="0.75"/>'
         for index, one in enumerate(series)
         for a, b in zip(_floats(one.x), _floats(one.y), strict=True)
     ]
@@ -162,7 +170,8 @@ def bar_plot(title: str, bars: Sequence[Bar], *, width: int = 640, height: int =
         left, right, middle = frame.x(index + 0.25), frame.x(index + 0.75), frame.x(index + 0.5)
         top, base = frame.y(100 * bar.value), frame.y(0)
         body.append(
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{base - top:.1f}" '
+            f'<rect x="{left:.1f}" y="{top:.1f}" '
+            f'width="{right - left:.1f}" height="{base - top:.1f}" '
             f'fill="{COLOURS[index % len(COLOURS)]}" fill-opacity="0.8"/>'
         )
         body.append(

@@ -53,8 +53,8 @@ class StatusLine:
         if tick.index % STATUS_EVERY_TICKS == STATUS_EVERY_TICKS - 1:
             gap_deg = abs(tick.asked_deg - tick.observed.position_deg).max()
             self._console.print(
-                f"tick {tick.index + 1}: worst lateness {self._worst_ms:.1f} ms, {tick.missed} missed, "
-                f"largest gap {gap_deg:.1f}°",
+                f"tick {tick.index + 1}: worst lateness {self._worst_ms:.1f} ms, "
+                f"{tick.missed} missed, largest gap {gap_deg:.1f}°",
                 highlight=False,
             )
             self._worst_ms = 0.0

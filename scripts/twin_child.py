@@ -7,7 +7,7 @@ however it ends, the kernel closes the pipe and the child stops by itself (`--un
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,10 @@ STOP_S = 5.0
 
 
 @contextmanager
-def ensure_twin(path: Path, profile: RigProfile) -> Iterator[TwinManifest]:
-    """Give the manifest of a running twin of this rig; starts one, and stops it afterwards, when there is none.
+def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
+    """Give the manifest of a running twin of this rig.
+
+    When there is none, one is started, and stopped afterwards.
 
     Raises:
         NotConnected: the twin did not start; carries its last words.
@@ -30,16 +32,8 @@ def ensure_twin(path: Path, profile: RigProfile) -> Iterator[TwinManifest]:
         yield running[0]
         return
     print(f"no twin of '{profile.name}' is running: starting one for this command", file=sys.stderr)
-    command = [
-        sys.executable,
-        "-m",
-        "scripts",
-        "twin",
-        "--rig",
-        str(path),
-        "--json",
-        "--until-stdin-closes",
-    ]
+    command = [sys.executable, "-m", "scripts", "twin", "--rig", str(path)]
+    command += ["--json", "--until-stdin-closes"]
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -1,7 +1,8 @@
-"""Demonstrations in virtual time, over several processes; the result depends on the seed alone, not on their number.
+"""Demonstrations in virtual time, over several processes.
 
-Each worker records its share of the episode numbers on a twin of its own, through the same bus,
-loop, limits and recorder as a person's.
+The result depends on the seed alone, not on the number of processes. Each worker records its share
+of the episode numbers on a twin of its own, through the same bus, loop, limits and recorder as a
+person's.
 """
 
 import multiprocessing
@@ -22,9 +23,8 @@ from scripts.recording import EpisodeSheet, RecordingSession, TwinOperator, read
 from scripts.rig_session import Rig, open_rig
 from teleop.leader import LeaderGoals
 
-EPISODES_A_JOB = (
-    5  # short enough for a smooth progress bar, long enough to carry the set-up of a twin
-)
+# Short enough for a smooth progress bar, long enough to carry the set-up of a twin.
+EPISODES_A_JOB = 5
 
 
 def record_virtually(
@@ -37,8 +37,9 @@ def record_virtually(
     workers: int,
     on_saved: Callable[[], None],
 ) -> tuple[int, int]:
-    """Record `episodes` demonstrations after those already in `folder`; returns how many were saved
-    and how many tries failed.
+    """Record `episodes` demonstrations after those already in `folder`.
+
+    Returns how many were saved and how many tries failed.
     """
     # A discarded or unfinished episode keeps its number: the next one never meets its file.
     first = int(next_journal_path(folder).stem.removeprefix("episode_"))

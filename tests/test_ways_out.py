@@ -1,4 +1,4 @@
-"""Every way out of a command that drives an arm: torque off and read back, and nothing left behind."""
+"""Every way out of a command that drives an arm: torque off, read back, and nothing left behind."""
 
 import os
 import select
@@ -128,7 +128,7 @@ def follower_port(bench: Bench) -> Iterator[str]:
 
 
 def read_until(process: "subprocess.Popen[str]", words: str) -> str:
-    """Return the first line with these words; fails when the process ends or stays silent before."""
+    """Return the first line with these words; fails when the process ends or stays silent."""
     assert process.stdout is not None
     said = ""
     deadline_s = time.monotonic() + START_S

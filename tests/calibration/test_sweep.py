@@ -110,7 +110,7 @@ def test_refuses_a_joint_that_was_not_moved_over_its_span(
 
 
 def test_a_failure_half_way_puts_every_old_value_back(
-    swept: tuple[VirtualRig, ServoBus, SweepReading],
+    swept: tuple[VirtualRig, ServoBus, SweepReading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, bus, reading = swept
     store_in_servos(bus, solve(reading, "follower"))
@@ -132,11 +132,9 @@ def test_a_failure_half_way_puts_every_old_value_back(
         finally:
             rig.twin.follower_bank.unplugged = set()
 
-    bus.write_verified = lose_the_fourth
-    try:
-        with pytest.raises(ServoTimeout, match="old values are back"):
-            store_in_servos(bus, other)
-    finally:
-        bus.write_verified = write_verified
+    monkeypatch.setattr(bus, "write_verified", lose_the_fourth)
+    with pytest.raises(ServoTimeout, match="old values are back"):
+        store_in_servos(bus, other)
+    monkeypatch.undo()
 
     assert [[bus.read(i, r) for r in STORED] for i in SERVO_IDS] == before

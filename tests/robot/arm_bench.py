@@ -1,7 +1,6 @@
-"""An arm of emulated servos with locked shafts, on a bus in memory: what the tests of this folder
-stand on.
-"""
+"""An arm of emulated servos with locked shafts, on a bus in memory: what these tests stand on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +42,7 @@ class FaultyLine(MemorySerial):
 
     def __init__(self, bank: ServoBank, clock: BenchClock) -> None:
         super().__init__(bank, clock)
-        self.mangle = lambda data: data
+        self.mangle: Callable[[bytes], bytes] = bytes
         self.is_gone = False
 
     def read(self, size: int = 1) -> bytes:

@@ -1,8 +1,12 @@
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from arm_bench import ArmBench
 
 # Tests are no package (LeRobot's draccus installs a top-level `tests`), so the bench is loaded by
 # its path.
@@ -17,5 +21,6 @@ _spec.loader.exec_module(arm_bench)
 
 
 @pytest.fixture
-def bench() -> "arm_bench.ArmBench":
-    return arm_bench.ArmBench()
+def bench() -> "ArmBench":
+    made: ArmBench = arm_bench.ArmBench()
+    return made

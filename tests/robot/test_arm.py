@@ -109,9 +109,13 @@ def test_release_never_raises_and_says_when_a_servo_cannot_be_reached(
 def test_leaving_the_context_by_an_error_takes_torque_off(
     bench: ArmBench, follower: Follower
 ) -> None:
-    with pytest.raises(RuntimeError), follower:
-        follower.torque_on()
-        raise RuntimeError("a defect")
+    def fail_under_torque() -> None:
+        with follower:
+            follower.torque_on()
+            raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        fail_under_torque()
 
     assert [bench.bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
 
