@@ -92,7 +92,7 @@ def replace_folder(partial: Path, final: Path) -> None:
 
 
 def drop_leftovers(folder: Path, *, before_s: float = math.inf) -> None:
-    """Remove what killed processes left unfinished in `folder`, if last changed before that time."""
+    """Remove what killed processes left unfinished in `folder`, if not changed since that time."""
     for leftover in (*folder.glob(f"{PARTIAL}*"), *folder.glob(".old-*")):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             if leftover.stat().st_mtime < before_s:
