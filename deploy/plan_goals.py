@@ -9,37 +9,19 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
-import msgspec
 import numpy as np
 
+from deploy.plan_log import PlanLog
 from deploy.planner import Planner
 from deploy.plans import Observation
 from deploy.scheduler import PlanScheduler
-from deploy.statistics import Percentiles, percentiles
 from robot.errors import PolicyFailed
 from robot.frames import CameraReader
-from robot.joints import JOINTS, FloatVector
+from robot.joints import GRIPPER, JOINTS, FloatVector
 from robot.loop import Goal, JointSample
 
 DELAYS_KEPT = 64  # a window, not an all-time maximum: one slow plan must not count for ever
-VALUES_KEPT = 200_000  # 33 minutes at 100 Hz
 HISTORY_TICKS = 64  # at 100 Hz longer than a picture may be old
-
-
-class PlanStatistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the plan timing of a rollout was like; times in milliseconds."""
-
-    ticks: int
-    plans: int
-    switches: int
-    dropped_plans: int  # of a generation no longer wanted
-    starved_ticks: int  # held because the plan had run out
-    stale_image_ticks: int  # a plan was due, but a picture was too old to start it
-    observation_to_plan_ms: Percentiles | None
-    inference_ms: Percentiles | None
-    plan_age_ms: Percentiles | None  # age of the observation behind each goal
-    image_age_ms: Percentiles | None  # at observation
-    switch_residual_deg: Percentiles | None  # largest arm joint difference at each switch
 
 
 class PlanGoals:
@@ -59,6 +41,7 @@ class PlanGoals:
         fade_s: float = 0.15,
         max_image_age_s: float = 0.15,
         give_up_s: float = 5.0,
+        log: PlanLog | None = None,
     ) -> None:
         self._planner = planner
         self._cameras = dict(cameras)
@@ -67,6 +50,7 @@ class PlanGoals:
         self._scheduler = PlanScheduler(
             rate_hz=rate_hz, execute_steps=planner.execute_steps, fade_s=fade_s
         )
+        self.log = PlanLog() if log is None else log
         self._delays_s: deque[float] = deque(maxlen=DELAYS_KEPT)
         self._generation = 0
         self._wanted: int | None = None  # generation of the plan under way
@@ -76,35 +60,16 @@ class PlanGoals:
         self._stale_camera = ""
         self._samples: deque[tuple[FloatVector, FloatVector]] = deque(maxlen=HISTORY_TICKS)
         self._progress: deque[tuple[float, float]] = deque(maxlen=HISTORY_TICKS)
-        self._ticks = 0
-        self._plans = 0
-        self._dropped = 0
-        self._stale_image_ticks = 0
-        self._observation_to_plan_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._inference_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._plan_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._image_ages_ms: deque[float] = deque(maxlen=VALUES_KEPT)
-        self._residuals_deg: deque[float] = deque(maxlen=VALUES_KEPT)
-
-    @property
-    def starved_ticks(self) -> int:
-        """Ticks held without a plan so far."""
-        return self._scheduler.starved_ticks
-
-    @property
-    def switches(self) -> int:
-        """Plans taken into use so far."""
-        return self._scheduler.switches
 
     def reset(self, seed: int) -> None:
-        """Start a rollout: forget every plan, seed the policy's sampling. Statistics go on."""
+        """Start a rollout: forget every plan, seed the policy's sampling. The log goes on."""
         self._scheduler.reset()
         self._planner.reset(seed)
         self._clear_rollout()
 
     def goal(self, observed: JointSample, now_s: float) -> Goal:
         """Return the goal of this tick."""
-        self._ticks += 1
+        self.log.ticks += 1
         if self._hold_deg is None:
             self._hold_deg = np.array(observed.position_deg)
             self._executed_s = now_s
@@ -115,13 +80,17 @@ class PlanGoals:
         switches = self._scheduler.switches
         command_deg = self._scheduler.advance(self._hold_deg)
         if self._scheduler.switches > switches:
-            self._residuals_deg.append(float(np.abs(self._scheduler.residual_deg[:5]).max()))
+            residual_deg = float(np.abs(self._scheduler.residual_deg[:GRIPPER]).max())
+            self.log.switch_residual_deg.append(residual_deg)
+            self.log.switches += 1
             self._not_before_s = now_s
         self._progress.append((now_s, self._scheduler.progress_s))
         plan = self._scheduler.current
         if plan is not None:
-            self._plan_ages_ms.append((now_s - plan.observation_s) * 1e3)
-            if not self._scheduler.is_starved:
+            self.log.plan_age_s.append(now_s - plan.observation_s)
+            if self._scheduler.is_starved:
+                self.log.starved_ticks += 1
+            else:
                 self._executed_s = now_s
         if now_s - self._executed_s > self._give_up_s:
             raise PolicyFailed(
@@ -132,35 +101,19 @@ class PlanGoals:
         is_waiting = plan is None
         return Goal(command_deg, now_s if is_waiting else self._executed_s)
 
-    def statistics(self) -> PlanStatistics:
-        """Return the figures of all rollouts since this object was made."""
-        return PlanStatistics(
-            ticks=self._ticks,
-            plans=self._plans,
-            switches=self._scheduler.switches,
-            dropped_plans=self._dropped,
-            starved_ticks=self._scheduler.starved_ticks,
-            stale_image_ticks=self._stale_image_ticks,
-            observation_to_plan_ms=percentiles(self._observation_to_plan_ms),
-            inference_ms=percentiles(self._inference_ms),
-            plan_age_ms=percentiles(self._plan_ages_ms),
-            image_age_ms=percentiles(self._image_ages_ms),
-            switch_residual_deg=percentiles(self._residuals_deg),
-        )
-
     def _take_plan(self, now_s: float) -> None:
         plan = self._planner.poll(now_s)
         if plan is None:
             return
         if plan.generation != self._wanted:
-            self._dropped += 1
+            self.log.dropped_plans += 1
             return
         self._wanted = None
-        self._plans += 1
+        self.log.plans += 1
         delay_s = now_s - plan.observation_s
         self._delays_s.append(delay_s)
-        self._observation_to_plan_ms.append(delay_s * 1e3)
-        self._inference_ms.append(plan.inference_s * 1e3)
+        self.log.observation_to_plan_s.append(delay_s)
+        self.log.inference_s.append(plan.inference_s)
         self._scheduler.offer(plan)
 
     def _ask_for_plan(self, now_s: float) -> None:
@@ -176,7 +129,7 @@ class PlanGoals:
         images: dict[str, bytes] = {}
         for name, frame in frames.items():
             if frame is None or now_s - frame.capture_s > self._max_image_age_s:
-                self._stale_image_ticks += 1
+                self.log.stale_image_ticks += 1
                 self._stale_camera = name
                 return
             images[name] = frame.jpeg
@@ -185,7 +138,7 @@ class PlanGoals:
             # a picture from before the last switch, or of the last rollout, would start a plan that
             # is behind
             return
-        self._image_ages_ms.append((now_s - taken_s) * 1e3)
+        self.log.image_age_s.append(now_s - taken_s)
         self._stale_camera = ""
         self._generation += 1
         self._wanted = self._generation
@@ -236,3 +189,4 @@ class PlanGoals:
         self._stale_camera = ""
         self._samples.clear()
         self._progress.clear()
+        self._delays_s.clear()  # so that a rollout does not depend on the one before

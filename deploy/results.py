@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from deploy.plan_goals import PlanStatistics
+from deploy.plan_log import PlanStatistics
 from deploy.statistics import Percentiles, wilson_interval
 from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 

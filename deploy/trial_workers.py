@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
-from deploy.evaluate import TrialStart
-from deploy.plan_goals import PlanStatistics
+from deploy.evaluate import TrialStart, evaluate
+from deploy.plan_log import PlanStatistics
 from deploy.results import TrialOutcome
 from robot.errors import ConfigError, PolicyFailed, So101Error
 from robot.parent_death import die_with_parent
@@ -73,17 +73,19 @@ def run_trials[StartT](
     Args:
         open_trials: must be picklable; called once in each worker.
         starts: must be picklable.
-        workers: how many processes, at least 1.
+        workers: how many processes; 1 is this one.
         progress: told the number of finished trials and the last outcome.
 
     Raises:
         ConfigError: what a worker says is wrong with files or arguments.
         PolicyFailed: a worker failed or died.
     """
+    if workers == 1:
+        return _run_here(open_trials, starts, progress)
     context = multiprocessing.get_context("spawn")
     running: list[_Worker] = []
     try:
-        for _ in range(max(1, min(workers, len(starts)))):
+        for _ in range(min(workers, len(starts))):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_work, args=(open_trials, theirs, os.getpid()), daemon=True
@@ -98,6 +100,17 @@ def run_trials[StartT](
             worker.process.join(JOIN_S)
             worker.connection.close()
             worker.process.close()
+
+
+def _run_here[StartT](
+    open_trials: Callable[[], AbstractContextManager[Trials[StartT]]],
+    starts: Sequence[TrialStart[StartT]],
+    progress: Callable[[int, TrialOutcome], None] | None,
+) -> tuple[list[TrialOutcome], list[PlanStatistics]]:
+    with open_trials() as trials:
+        outcomes = evaluate(starts, trials.run, progress=progress)
+        statistics = trials.statistics()
+    return outcomes, [] if statistics is None else [statistics]
 
 
 def _distribute[StartT](

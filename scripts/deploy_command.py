@@ -35,7 +35,7 @@ from scripts.recording import EpisodeSheet, RecordingSession, read_gains
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.rollout_watch import LoopTiming, SuccessWatch
 from scripts.stopping import StopRequest, stop_on_signals
-from scripts.trial_setups import outcome_of
+from scripts.trial_setups import trial_outcome
 from sim.tasks.pick_red import TaskStart
 
 
@@ -206,23 +206,15 @@ def _roll_out(
             clock=rig.clock,
             should_stop=lambda: (
                 rollouts.stop()
-                or (watch is not None and (watch.is_success or watch.error is not None))
+                or (watch is not None and watch.is_over)
                 or bool(args.duration_s and rig.clock.now_s() - began_s >= args.duration_s)
             ),
         )
     duration_s = rig.clock.now_s() - began_s
-    if rig.control is not None and start is not None:
-        if watch is not None and watch.error is not None:
-            raise watch.error
-        seen = watch is not None and watch.is_success
-        outcome = outcome_of(rig.control, TrialStart(seed, start), duration_s)
-        # The block falls with the arm when torque goes off: what was seen during the rollout
-        # counts.
-        return (
-            outcome
-            if not seen
-            else TrialOutcome(outcome.seed, outcome.start, "success", outcome.duration_s)
-        )
+    if watch is not None and watch.error is not None:
+        raise watch.error
+    if watch is not None and watch.last is not None and start is not None:
+        return trial_outcome(TrialStart(seed, start), watch.last, duration_s)
     success = not args.yes and _ask("did it succeed? [y/N] ").strip().lower().startswith("y")
     said: Outcome = "success" if success else "failure"
     notes: dict[str, float | str] = {"judged_by": "nobody" if args.yes else "operator"}

@@ -30,16 +30,15 @@ from deploy.results import EvaluationResult, TrialOutcome, save_result
 from deploy.trial_workers import run_trials
 from robot.errors import ConfigError
 from robot.rig import RigProfile, load_rig
-from scripts.output_place import refuse_unwritable
-from scripts.rig_session import DEFAULT_RIG
-from scripts.trial_setups import (
+from scripts.demonstrations import (
     Demonstration,
-    PolicySetup,
-    ReplaySetup,
     read_demonstrations,
     red_position_m,
     start_numbers,
 )
+from scripts.output_place import refuse_unwritable
+from scripts.rig_session import DEFAULT_RIG
+from scripts.trial_setups import PolicySetup, ReplaySetup
 from sim.tasks.pick_red import TaskStart, sample_start
 
 Control = Literal["none", "nearest-replay"]

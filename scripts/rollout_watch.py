@@ -8,7 +8,7 @@ from deploy.results import Timing
 from deploy.statistics import percentiles
 from robot.errors import So101Error
 from robot.loop import Tick
-from sim.twin_control import TwinControl
+from sim.twin_control import TwinControl, TwinStatus
 
 ASK_PERIOD_S = 0.2
 JOIN_S = 4.0  # longer than the control socket's own timeout
@@ -40,11 +40,16 @@ class SuccessWatch:
     """
 
     def __init__(self, control: TwinControl) -> None:
-        self.is_success = False
+        self.last: TwinStatus | None = None
         self.error: So101Error | None = None
         self._control = control
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="success watch", daemon=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the task is done, or the twin is gone."""
+        return self.error is not None or (self.last is not None and self.last.success)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,8 +67,8 @@ class SuccessWatch:
     def _run(self) -> None:
         try:
             while not self._stopping.wait(ASK_PERIOD_S):
-                if self._control.status().success:
-                    self.is_success = True
+                self.last = self._control.status()
+                if self.last.success:
                     return
         except So101Error as error:
             self.error = error

@@ -1,4 +1,4 @@
-"""Trials on a virtual rig: opened once in a process, then placed, run and released per start.
+"""Trials in virtual time: the policy in a worker, a virtual rig for each trial.
 
 Only `scripts` may join a policy, a recorded episode and the twin; that is what happens here.
 """
@@ -8,35 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import numpy as np
-
-from deploy.checkpoint import read_checkpoint
+from deploy.checkpoint import Checkpoint, read_checkpoint
 from deploy.evaluate import TrialStart, nearest_index
-from deploy.plan_goals import PlanGoals, PlanStatistics
-from deploy.planner import InlinePlanner
+from deploy.plan_goals import PlanGoals
+from deploy.plan_log import PlanLog, PlanStatistics
+from deploy.planner import ChunkPolicy, InlinePlanner
 from deploy.preflight import check_rig
 from deploy.results import TrialOutcome
-from record.journal import list_journals
 from record.journal_reader import read_journal
 from record.replay import ReplayGoals
 from robot.arm import Follower
-from robot.errors import ConfigError
-from robot.joints import FloatVector
 from robot.loop import GoalSource, run_control_loop
+from scripts.demonstrations import Demonstration, red_position_m, start_numbers
 from scripts.rig_session import Rig, open_rig
 from sim.tasks.pick_red import TaskStart
-from sim.twin_control import TwinControl
+from sim.twin_control import TwinStatus
 
 SETTLE_S = 0.3  # between placing and torque: a picture of the new scene must have been taken
 
 
 @dataclass(frozen=True)
 class PolicySetup:
-    """How to open trials of a checkpoint; calling it gives them.
-
-    Travels to the worker processes.
-    """
+    """How to open trials of a checkpoint; calling it gives them. Travels to the workers."""
 
     rig: Path
     checkpoint: Path
@@ -47,49 +40,48 @@ class PolicySetup:
 
     @contextmanager
     def __call__(self) -> Generator["PolicyTrials"]:
-        """Open a virtual rig and load the policy."""
-        # Imported here: torch takes seconds, and the process that only hands out starts never needs
-        # it.
+        """Load the policy."""
+        # Imported here: torch takes seconds, and whoever only hands out starts never needs it.
         from deploy.policy_runner import PolicyRunner
 
         checkpoint = read_checkpoint(self.checkpoint, dataset_root=self.dataset_root)
-        with open_rig(self.rig, virtual=True) as rig, rig.open_follower() as follower:
-            check_rig(
-                checkpoint,
-                rig.profile,
-                follower.calibration,
-                is_other_calibration_accepted=self.is_other_calibration_accepted,
-            )
-            goals = PlanGoals(
-                planner=InlinePlanner(PolicyRunner.load(checkpoint), latency_s=self.latency_s),
-                cameras={name: rig.cameras[name] for name in checkpoint.cameras},
-                rate_hz=rig.profile.control_rate_hz,
-            )
-            yield PolicyTrials(rig, follower, goals, self.max_trial_s)
+        yield PolicyTrials(self, checkpoint, PolicyRunner.load(checkpoint))
 
 
 class PolicyTrials:
-    """Rollouts of a policy, one start after another."""
+    """Rollouts of a policy, each on a virtual rig of its own: none depends on the one before."""
 
-    def __init__(self, rig: Rig, follower: Follower, goals: PlanGoals, max_trial_s: float) -> None:
-        self._rig = rig
-        self._follower = follower
-        self._goals = goals
-        self._max_trial_s = max_trial_s
+    def __init__(self, setup: PolicySetup, checkpoint: Checkpoint, policy: ChunkPolicy) -> None:
+        self._setup = setup
+        self._checkpoint = checkpoint
+        self._policy = policy
+        self._log = PlanLog()
 
     def run(self, start: TrialStart[TaskStart]) -> TrialOutcome:
         """Place the scene, let the policy try, and say how it ended."""
-        self._goals.reset(start.seed)
-        starved = self._goals.starved_ticks
-        outcome = run_virtual_trial(
-            self._rig, self._follower, self._goals, start, self._max_trial_s
-        )
-        outcome.notes["starved_ticks"] = float(self._goals.starved_ticks - starved)
+        setup = self._setup
+        starved = self._log.starved_ticks
+        with open_rig(setup.rig, virtual=True) as rig, rig.open_follower() as follower:
+            check_rig(
+                self._checkpoint,
+                rig.profile,
+                follower.calibration,
+                is_other_calibration_accepted=setup.is_other_calibration_accepted,
+            )
+            goals = PlanGoals(
+                planner=InlinePlanner(self._policy, latency_s=setup.latency_s),
+                cameras={name: rig.cameras[name] for name in self._checkpoint.cameras},
+                rate_hz=rig.profile.control_rate_hz,
+                log=self._log,
+            )
+            goals.reset(start.seed)
+            outcome = run_virtual_trial(rig, follower, goals, start, setup.max_trial_s)
+        outcome.notes["starved_ticks"] = float(self._log.starved_ticks - starved)
         return outcome
 
     def statistics(self) -> PlanStatistics:
         """Return the plan timing of all rollouts."""
-        return self._goals.statistics()
+        return self._log.statistics()
 
 
 @dataclass(frozen=True)
@@ -97,113 +89,41 @@ class ReplaySetup:
     """How to open the control: each start gets a replay of the nearest demonstration."""
 
     rig: Path
-    demonstrations: tuple["Demonstration", ...]
+    demonstrations: tuple[Demonstration, ...]
     max_trial_s: float
 
     @contextmanager
     def __call__(self) -> Generator["ReplayTrials"]:
-        """Open a virtual rig; it needs no cameras."""
-        with (
-            open_rig(self.rig, virtual=True, with_cameras=False) as rig,
-            rig.open_follower() as follower,
-        ):
-            yield ReplayTrials(rig, follower, self.demonstrations, self.max_trial_s)
+        """There is nothing to load."""
+        yield ReplayTrials(self)
 
 
 class ReplayTrials:
-    """Replays of the nearest demonstration, one start after another."""
+    """Replays of the nearest demonstration, each on a virtual rig of its own."""
 
-    def __init__(
-        self,
-        rig: Rig,
-        follower: Follower,
-        demonstrations: tuple["Demonstration", ...],
-        max_trial_s: float,
-    ) -> None:
-        self._rig = rig
-        self._follower = follower
-        self._demonstrations = demonstrations
-        self._max_trial_s = max_trial_s
+    def __init__(self, setup: ReplaySetup) -> None:
+        self._setup = setup
 
     def run(self, start: TrialStart[TaskStart]) -> TrialOutcome:
         """Replay what was done at the nearest training start."""
+        setup = self._setup
         index, distance_m = nearest_index(
-            red_position_m(start.start), [d.red_m for d in self._demonstrations]
+            red_position_m(start.start), [each.red_m for each in setup.demonstrations]
         )
-        journal = read_journal(self._demonstrations[index].journal)
+        journal = read_journal(setup.demonstrations[index].journal)
         source = ReplayGoals.from_journal(journal)
-        outcome = run_virtual_trial(self._rig, self._follower, source, start, self._max_trial_s)
-        outcome.notes["nearest_distance_m"] = distance_m
+        with (
+            open_rig(setup.rig, virtual=True, with_cameras=False) as rig,
+            rig.open_follower() as follower,
+        ):
+            outcome = run_virtual_trial(rig, follower, source, start, setup.max_trial_s)
+        outcome.notes["nearest_distance_m"] = round(distance_m, 4)
         outcome.notes["nearest_journal"] = journal.path.name
         return outcome
 
     def statistics(self) -> None:
         """There are no plans."""
         return
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A training episode and where its red block stood."""
-
-    journal: Path
-    start: TaskStart
-
-    @property
-    def red_m(self) -> FloatVector:
-        """Where the red block stood, shape (2,)."""
-        return red_position_m(self.start)
-
-
-def read_demonstrations(folder: Path) -> tuple[Demonstration, ...]:
-    """Return the training episodes below a folder of journals, with their starts.
-
-    Raises:
-        ConfigError: no journal, or one that does not say where the blocks stood.
-    """
-    found: list[Demonstration] = []
-    journals = (
-        folder / "journals" if (folder / "journals").is_dir() else folder
-    )  # so101 record's own layout
-    if not journals.is_dir():
-        raise ConfigError(
-            f"there is no folder {journals}; name the folder that so101 record wrote to"
-        )
-    for path in list_journals(journals):
-        header = read_journal(path).header
-        if not header.task_start:
-            raise ConfigError(
-                f"{path} does not say where the blocks stood, so nearness to it cannot be judged; "
-                "name a folder of journals recorded on the twin"
-            )
-        try:
-            found.append(
-                Demonstration(path, msgspec.json.decode(header.task_start, type=TaskStart))
-            )
-        except msgspec.DecodeError as error:
-            raise ConfigError(
-                f"{path}: its start is damaged or of another task: {error}; leave it out"
-            ) from error
-    if not found:
-        raise ConfigError(
-            f"there is no finished journal in {journals}; name the folder that so101 record wrote "
-            "to"
-        )
-    return tuple(found)
-
-
-def red_position_m(start: TaskStart) -> FloatVector:
-    """Return where the red block stands, shape (2,), base frame."""
-    return np.array([start.red.x_m, start.red.y_m])
-
-
-def start_numbers(start: TaskStart) -> dict[str, float]:
-    """Return the numbers of a start that the task's difficulty depends on."""
-    numbers = {"red_x_m": start.red.x_m, "red_y_m": start.red.y_m, "red_yaw_rad": start.red.yaw_rad}
-    for block in start.others:
-        numbers[f"{block.colour}_x_m"] = block.x_m
-        numbers[f"{block.colour}_y_m"] = block.y_m
-    return numbers
 
 
 def run_virtual_trial(
@@ -219,6 +139,13 @@ def run_virtual_trial(
     rig.clock.sleep_until(rig.clock.now_s() + SETTLE_S)
     follower.torque_on()
     began_s = rig.clock.now_s()
+    last = control.status()
+
+    def should_stop() -> bool:
+        nonlocal last
+        last = control.status()
+        return last.success or rig.clock.now_s() - began_s >= max_trial_s
+
     run_control_loop(
         arm=follower,
         source=source,
@@ -226,16 +153,16 @@ def run_virtual_trial(
         listeners=[],
         rate_hz=rig.profile.control_rate_hz,
         clock=rig.clock,
-        should_stop=lambda: control.status().success or rig.clock.now_s() - began_s >= max_trial_s,
+        should_stop=should_stop,
     )
-    return outcome_of(control, start, rig.clock.now_s() - began_s)
+    # As seen while the arm still held: the loop has released it since, and the block falls.
+    return trial_outcome(start, last, last.time_s - began_s)
 
 
-def outcome_of(
-    control: TwinControl, start: TrialStart[TaskStart], duration_s: float
+def trial_outcome(
+    start: TrialStart[TaskStart], status: TwinStatus, duration_s: float
 ) -> TrialOutcome:
-    """Read the end of a trial from the twin."""
-    status = control.status()
+    """Judge a trial by how the twin's table stood at its end."""
     return TrialOutcome(
         seed=start.seed,
         start=start_numbers(start.start),

@@ -45,4 +45,13 @@ def test_a_worker_that_dies_ends_the_evaluation_with_a_sentence() -> None:
     from trial_doubles import open_dying
 
     with pytest.raises(PolicyFailed, match="exit code 9"):
-        run_trials(open_dying, STARTS, workers=1)
+        run_trials(open_dying, STARTS, workers=2)
+
+
+def test_one_worker_is_this_process() -> None:
+    from trial_doubles import open_counting
+
+    outcomes, _ = run_trials(open_counting, STARTS, workers=1)
+
+    assert [outcome.seed for outcome in outcomes] == list(range(7))
+    assert {outcome.notes["pid"] for outcome in outcomes} == {os.getpid()}
