@@ -368,8 +368,8 @@ def test_a_port_that_another_program_holds_is_refused(unpowered: Bench) -> None:
     answer.refuses(r"/dev/pts/\d+ is in use by another program: close it")
 
 
-# A terminal of its own, which the unprivileged user may not open; the imports happen before the user
-# changes, because the checkout and the interpreter may lie in a folder that only root may read.
+# The imports happen before the user changes: the checkout and the interpreter may lie in a folder
+# that only root may read.
 AS_NOBODY = """
 import os, sys
 from scripts.__main__ import main
