@@ -7,8 +7,6 @@ trained it, else the dataset's own meta/info.json, found by train_config.json.
 """
 
 import hashlib
-import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +15,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from robot.errors import ConfigError, UnsupportedSchema
+from deploy.sidecar import find_sidecar, read_json
+from robot.errors import ConfigError
 from robot.joints import JOINTS, FloatVector
 
-JOINT_NAMES: Final = tuple(
-    f"{joint}.pos" for joint in JOINTS
-)  # LeRobot's names of state and action
+# LeRobot's names of state and action.
+JOINT_NAMES: Final = tuple(f"{joint}.pos" for joint in JOINTS)
 STATE: Final = "observation.state"
 ACTION: Final = "action"
 IMAGES: Final = "observation.images."
-SIDECAR: Final = "so101.json"
-SIDECAR_SCHEMA: Final = 1
 _PROCESSORS: Final = ("policy_preprocessor.json", "policy_postprocessor.json")
 
 
@@ -46,24 +42,6 @@ class _PolicyConfig(msgspec.Struct):
     horizon: int = 0  # the diffusion policies' name of chunk_size
 
 
-class _DatasetOfTrainConfig(msgspec.Struct):
-    repo_id: str = ""
-    root: str | None = None
-
-
-class _TrainConfig(msgspec.Struct):
-    dataset: _DatasetOfTrainConfig | None = None
-
-
-class _InfoFeature(msgspec.Struct):
-    names: list[str] | dict[str, list[str]] | None = None
-
-
-class _DatasetInfo(msgspec.Struct):
-    fps: float
-    features: dict[str, _InfoFeature]
-
-
 class _Step(msgspec.Struct):
     registry_name: str = ""
     state_file: str = ""
@@ -71,20 +49,6 @@ class _Step(msgspec.Struct):
 
 class _Processor(msgspec.Struct):
     steps: list[_Step]
-
-
-class _RecordedEpisode(msgspec.Struct):
-    calibration_sha256: dict[str, str] = {}  # by arm
-
-
-class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What LeRobot's files leave out; beside the weights, or in a dataset's `meta/so101.json`."""
-
-    schema: int
-    fps: float
-    joint_names: list[str]
-    dataset: str = ""
-    calibration_sha256: str = ""  # of the follower; empty: not known
 
 
 class ImageSize(msgspec.Struct, frozen=True):
@@ -163,7 +127,7 @@ def read_checkpoint(path: Path, *, dataset_root: Path | None = None) -> Checkpoi
             cannot be found.
     """
     folder = find_checkpoint(path)
-    config = _read_json(folder / "config.json", _PolicyConfig)
+    config = read_json(folder / "config.json", _PolicyConfig)
     chunk_steps = config.chunk_size or config.horizon or config.n_action_steps
     if chunk_steps < 1:
         raise ConfigError(
@@ -186,7 +150,7 @@ def read_checkpoint(path: Path, *, dataset_root: Path | None = None) -> Checkpoi
                 "folder, or migrate a checkpoint older than LeRobot 0.4"
             )
     statistics = _statistics(folder)
-    sidecar = _find_sidecar(folder, dataset_root)
+    sidecar = find_sidecar(folder, dataset_root)
     return Checkpoint(
         path=folder,
         policy_type=config.type,
@@ -235,7 +199,7 @@ def _statistics(folder: Path) -> dict[str, FloatVector]:
         (_PROCESSORS[1], "unnormalizer_processor", ACTION),
     ):
         steps = [
-            s for s in _read_json(folder / name, _Processor).steps if s.registry_name == step_name
+            s for s in read_json(folder / name, _Processor).steps if s.registry_name == step_name
         ]
         found: dict[str, FloatVector] = {}
         for step in steps:
@@ -260,86 +224,6 @@ def _statistics(folder: Path) -> dict[str, FloatVector]:
             )
         numbers |= found
     return numbers
-
-
-def _find_sidecar(folder: Path, dataset_root: Path | None) -> Sidecar:
-    sidecar: Sidecar | None = None
-    roots = _dataset_roots(folder) if dataset_root is None else [dataset_root]
-    if (folder / SIDECAR).is_file():
-        sidecar = _read_sidecar(folder / SIDECAR)
-        roots = [*roots, *([Path(sidecar.dataset)] if sidecar.dataset else [])]
-    known = [root for root in roots if (root / "meta" / "info.json").is_file()]
-    if sidecar is None and known:
-        sidecar = _sidecar_of_dataset(known[0])
-    if sidecar is None:
-        raise ConfigError(
-            f"{folder} does not say at which frame rate its dataset was recorded, and the dataset "
-            "was not found; "
-            "name the dataset's folder with --dataset-root"
-        )
-    if not sidecar.calibration_sha256 and known:
-        sidecar = msgspec.structs.replace(
-            sidecar, calibration_sha256=_recorded_calibration(known[0])
-        )
-    return sidecar
-
-
-def _sidecar_of_dataset(root: Path) -> Sidecar:
-    if (root / "meta" / SIDECAR).is_file():
-        return _read_sidecar(root / "meta" / SIDECAR)
-    info = _read_json(root / "meta" / "info.json", _DatasetInfo)
-    names = info.features[ACTION].names if ACTION in info.features else None
-    if isinstance(names, dict):  # LeRobot 2.x: {"motors": [...]}
-        names = next(iter(names.values()), None)
-    return Sidecar(schema=SIDECAR_SCHEMA, fps=info.fps, joint_names=names or [], dataset=str(root))
-
-
-def _recorded_calibration(root: Path) -> str:
-    """Return the follower's calibration behind all recorded episodes; empty: unknown or several."""
-    episodes = sorted((root / "so101" / "episodes").glob("*.json"))
-    hashes = {
-        _read_json(path, _RecordedEpisode).calibration_sha256.get("follower", "")
-        for path in episodes
-    }
-    return hashes.pop() if len(hashes) == 1 else ""
-
-
-def _dataset_roots(folder: Path) -> list[Path]:
-    """Where train_config.json says the dataset is, LeRobot's default place included."""
-    path = folder / "train_config.json"
-    dataset = _read_json(path, _TrainConfig).dataset if path.is_file() else None
-    if dataset is None:
-        return []
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    lerobot_home = Path(os.environ.get("HF_LEROBOT_HOME", home / "lerobot")).expanduser()
-    roots = [Path(dataset.root)] if dataset.root else []
-    return [*roots, *([lerobot_home / dataset.repo_id] if dataset.repo_id else [])]
-
-
-def _read_sidecar(path: Path) -> Sidecar:
-    schema = _read_json(path, _SchemaOnly).schema
-    if schema > SIDECAR_SCHEMA:
-        raise UnsupportedSchema(
-            f"{path} has schema {schema}, this version reads up to {SIDECAR_SCHEMA}; update so101"
-        )
-    return _read_json(path, Sidecar)
-
-
-class _SchemaOnly(msgspec.Struct):
-    schema: int
-
-
-def _read_json[T](path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}; check the path and its permissions"
-        ) from error
-    except (msgspec.DecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(
-            f"{path} is damaged or of another kind: {error}; copy the checkpoint again"
-        ) from error
 
 
 def _hash_weights(folder: Path) -> str:

@@ -52,7 +52,7 @@ class PolicyRunner:
             if hasattr(config, "pretrained_backbone_weights"):
                 # LeRobot's ACT would download ImageNet weights only to overwrite them with the
                 # checkpoint's
-                config.pretrained_backbone_weights = None
+                setattr(config, "pretrained_backbone_weights", None)  # noqa: B010 - of ACT alone
             with redirect_stdout(io.StringIO()):  # LeRobot prints; the terminal is the command's
                 policy = get_policy_class(config.type).from_pretrained(
                     folder, config=config, local_files_only=True

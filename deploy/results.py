@@ -13,7 +13,7 @@ from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 
 SCHEMA: Final = 1
 
-Outcome = Literal["success", "failure"]
+Outcome = Literal["success", "failure", "unmarked"]  # unmarked: nobody judged
 
 
 class TrialOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,15 +67,20 @@ class EvaluationResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return sum(trial.outcome == "success" for trial in self.trials)
 
     @property
+    def judged(self) -> int:
+        """Number of trials whose outcome is known."""
+        return sum(trial.outcome != "unmarked" for trial in self.trials)
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """Wilson interval of the success rate, 95 %."""
-        return wilson_interval(self.successes, len(self.trials))
+        """Wilson interval of the success rate among the judged trials, 95 %."""
+        return wilson_interval(self.successes, self.judged)
 
     @property
     def sentence(self) -> str:
         """Say the result as a person would quote it."""
         low, high = self.interval
-        count = len(self.trials)
+        count = self.judged
         percent = 100.0 * self.successes / count if count else 0.0
         bounds = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
         return f"{self.successes} of {count} ({percent:.0f} %, {bounds})"

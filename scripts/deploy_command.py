@@ -7,7 +7,7 @@ is asked anything.
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,26 +17,18 @@ import tyro
 from rich.console import Console
 
 from deploy.checkpoint import Checkpoint, read_checkpoint
-from deploy.evaluate import TrialStart
 from deploy.plan_goals import PlanGoals
 from deploy.plan_log import PlanStatistics
 from deploy.policy_process import PolicyProcess
-from deploy.preflight import check_cameras, check_rig, check_start
-from deploy.results import EvaluationResult, Outcome, Timing, TrialOutcome, save_result
-from record.episode import Event, Session, SessionPlan, State
-from record.journal import next_journal_path
-from robot.arm import Follower
+from deploy.preflight import check_cameras, check_rig
+from deploy.results import EvaluationResult, Timing, TrialOutcome, save_result
 from robot.errors import ConfigError
-from robot.loop import Tick, TickListener, run_control_loop
 from robot.rig import load_rig
 from robot.run_folder import open_run_folder
 from scripts.output_place import refuse_unwritable
-from scripts.recording import EpisodeSheet, RecordingSession, read_gains
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
-from scripts.rollout_watch import LoopTiming, SuccessWatch
+from scripts.rollouts import RolloutBench, RolloutPlan, run_rollouts
 from scripts.stopping import StopRequest, stop_on_signals
-from scripts.trial_setups import trial_outcome
-from sim.tasks.pick_red import TaskStart
 
 
 @dataclass(frozen=True)
@@ -67,30 +59,6 @@ class Args:
     """Go on although the arm was calibrated anew since the data was recorded."""
     yes: bool = False
     """Ask nothing: start at once, and do not ask how a rollout on a real arm went."""
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """All that the rollouts of one command share."""
-
-    args: Args
-    rig: Rig
-    follower: Follower
-    goals: PlanGoals
-    checkpoint: Checkpoint
-    stop: StopRequest
-    console: Console
-
-
-class RolloutOperator:
-    """Begins a journal with the first tick of each rollout."""
-
-    def __init__(self) -> None:
-        self.start: TaskStart | None = None
-
-    def events(self, session: Session, tick: Tick) -> list[Event]:
-        """Begin whenever nothing is being recorded."""
-        return [Event.START] if session.state in (State.IDLE, State.RESET) else []
 
 
 def main(args: Args) -> int:
@@ -124,129 +92,37 @@ def main(args: Args) -> int:
             f"{1e3 * ready.warmup_s[-1]:.0f} ms",
             highlight=False,
         )
-        goals = PlanGoals(
-            planner=planner,
-            cameras={name: rig.cameras[name] for name in checkpoint.cameras},
-            rate_hz=rig.profile.control_rate_hz,
+        bench = RolloutBench(
+            rig,
+            follower,
+            PlanGoals(
+                planner=planner,
+                cameras={name: rig.cameras[name] for name in checkpoint.cameras},
+                rate_hz=rig.profile.control_rate_hz,
+            ),
+            checkpoint,
+            stop,
+            console,
+        )
+        plan = RolloutPlan(
+            episodes=args.episodes,
+            duration_s=args.duration_s,
+            seed=args.seed,
+            task=args.task,
+            record=args.record,
+            is_attended=not args.yes,
         )
         try:
-            outcomes, timings = run_rollouts(
-                Rollouts(args, rig, follower, goals, checkpoint, stop, console)
-            )
+            outcomes, timings = run_rollouts(plan, bench)
         finally:
             follower.release()
             console.print(f"follower torque: {follower.torque_state}", highlight=False)
-    _report(console, outcomes, timings, goals.log.statistics())
+    statistics = bench.goals.log.statistics()
+    _report(console, outcomes, timings, statistics)
     if args.output is not None:
-        save_result(
-            _result(args, checkpoint, rig, outcomes, timings, goals.log.statistics()), args.output
-        )
+        save_result(_result(args, checkpoint, rig, outcomes, timings, statistics), args.output)
         console.print(f"written to {args.output}", highlight=False)
     return 0
-
-
-def run_rollouts(rollouts: Rollouts) -> tuple[list[TrialOutcome], list[Timing]]:
-    """Run one rollout after another until all are done or somebody stops."""
-    args, console = rollouts.args, rollouts.console
-    operator = RolloutOperator()
-    session = _recording(rollouts, operator) if args.record is not None else None
-    outcomes: list[TrialOutcome] = []
-    timings: list[Timing] = []
-    try:
-        for index in range(args.episodes):
-            if rollouts.stop():
-                break
-            seed = args.seed + index
-            start = rollouts.rig.control.reset(seed) if rollouts.rig.control is not None else None
-            operator.start = start
-            if not args.yes:
-                _ask(
-                    f"rollout {index + 1} of {args.episodes}: set the scene, then press Enter "
-                    "(Ctrl-C ends) "
-                )
-            timing = LoopTiming()
-            outcome = _roll_out(
-                rollouts, seed, start, [timing, *([session] if session is not None else [])]
-            )
-            outcomes.append(outcome)
-            timings.append(timing.timing())
-            if session is not None and session.session.state is State.RECORDING:
-                event = Event.SUCCESS if outcome.outcome == "success" else Event.FAIL
-                session.apply(event, rollouts.rig.clock.now_s())
-            console.print(
-                f"rollout {index + 1} of {args.episodes}: {outcome.outcome} after "
-                f"{outcome.duration_s:.1f} s, torque {rollouts.follower.torque_state}",
-                highlight=False,
-            )
-    finally:
-        rollouts.follower.release()  # before any file is touched
-        if session is not None:
-            session.finish(rollouts.rig.clock.now_s())
-    return outcomes, timings
-
-
-def _roll_out(
-    rollouts: Rollouts, seed: int, start: TaskStart | None, listeners: list[TickListener]
-) -> TrialOutcome:
-    """Torque on, loop, torque off."""
-    args, rig, follower = rollouts.args, rollouts.rig, rollouts.follower
-    rollouts.goals.reset(seed)
-    pose = check_start(rollouts.checkpoint, follower.read().position_deg)
-    rollouts.console.print(pose.sentence, highlight=False)
-    follower.torque_on()
-    began_s = rig.clock.now_s()
-    watch = SuccessWatch(rig.control) if rig.control is not None else None
-    with watch if watch is not None else nullcontext():
-        run_control_loop(
-            arm=follower,
-            source=rollouts.goals,
-            limiter=rig.new_limiter(follower),
-            listeners=listeners,
-            rate_hz=rig.profile.control_rate_hz,
-            clock=rig.clock,
-            should_stop=lambda: (
-                rollouts.stop()
-                or (watch is not None and watch.is_over)
-                or bool(args.duration_s and rig.clock.now_s() - began_s >= args.duration_s)
-            ),
-        )
-    duration_s = rig.clock.now_s() - began_s
-    if watch is not None and watch.error is not None:
-        raise watch.error
-    if watch is not None and watch.last is not None and start is not None:
-        return trial_outcome(TrialStart(seed, start), watch.last, duration_s)
-    success = not args.yes and _ask("did it succeed? [y/N] ").strip().lower().startswith("y")
-    said: Outcome = "success" if success else "failure"
-    notes: dict[str, float | str] = {"judged_by": "nobody" if args.yes else "operator"}
-    return TrialOutcome(seed, {}, said, round(duration_s, 3), notes)
-
-
-def _recording(rollouts: Rollouts, operator: RolloutOperator) -> RecordingSession:
-    folder = rollouts.args.record
-    if folder is None:
-        raise RuntimeError("there is nowhere to record to")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make {folder}: {error.strerror}; name another --record"
-        ) from error
-    return RecordingSession(
-        rollouts.rig,
-        SessionPlan(rollouts.args.episodes),
-        operator,
-        EpisodeSheet(rollouts.args.task or "rollout of a policy", read_gains(rollouts.follower)),
-        lambda _saved: next_journal_path(folder),
-        rollouts.console,
-    )
-
-
-def _ask(question: str) -> str:
-    print(question, end="", flush=True)
-    answer = sys.stdin.readline()
-    if not answer:
-        raise ConfigError("nobody is there to answer: pass --yes to run unattended")
-    return answer
 
 
 def _on_wait(show: Callable[[str], None], stop: StopRequest) -> Callable[[float], None]:
@@ -263,7 +139,9 @@ def _report(
 ) -> None:
     """Print what the rollouts were like."""
     successes = sum(outcome.outcome == "success" for outcome in outcomes)
-    console.print(f"{successes} of {len(outcomes)} rollouts succeeded", highlight=False)
+    unmarked = sum(outcome.outcome == "unmarked" for outcome in outcomes)
+    not_judged = f", {unmarked} not judged" if unmarked else ""
+    console.print(f"{successes} of {len(outcomes)} rollouts succeeded{not_judged}", highlight=False)
     for name, figures, unit in (
         ("observation to plan", plans.observation_to_plan_ms, "ms"),
         ("inference", plans.inference_ms, "ms"),

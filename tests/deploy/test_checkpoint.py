@@ -139,6 +139,13 @@ def test_refuses_a_newer_sidecar(paper_checkpoint: Path) -> None:
         read_checkpoint(paper_checkpoint)
 
 
+def test_refuses_a_frame_rate_of_nothing(paper_checkpoint: Path) -> None:
+    set_sidecar(paper_checkpoint, fps=0.0)
+
+    with pytest.raises(ConfigError, match="frame rate of 0"):
+        read_checkpoint(paper_checkpoint)
+
+
 def test_refuses_an_unknown_key_in_the_sidecar(paper_checkpoint: Path) -> None:
     set_sidecar(paper_checkpoint, colour="red")
 

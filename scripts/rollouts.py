@@ -1,0 +1,180 @@
+"""Rollouts of a policy in real time, one after another: scene, torque on, loop, torque off, judge.
+
+Nothing here prints but through the console it is given, and nothing is asked of a person unless
+`is_attended`.
+"""
+
+import select
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.checkpoint import Checkpoint
+from deploy.evaluate import TrialStart
+from deploy.plan_goals import PlanGoals
+from deploy.preflight import check_start
+from deploy.results import Outcome, Timing, TrialOutcome
+from record.episode import Event, Session, SessionPlan, State
+from record.journal import next_journal_path
+from robot.arm import Follower
+from robot.errors import ConfigError
+from robot.loop import Tick, TickListener, run_control_loop
+from scripts.recording import EpisodeSheet, RecordingSession, read_gains
+from scripts.rig_session import Rig
+from scripts.rollout_watch import LoopTiming, SuccessWatch
+from scripts.stopping import StopRequest
+from scripts.trial_setups import trial_outcome
+from sim.tasks.pick_red import TaskStart
+
+EVENTS: dict[Outcome, Event] = {
+    "success": Event.SUCCESS,
+    "failure": Event.FAIL,
+    "unmarked": Event.STOP,
+}
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What to run."""
+
+    episodes: int
+    duration_s: float  # of the longest rollout; 0: until stopped
+    seed: int  # of the first
+    task: str
+    record: Path | None
+    is_attended: bool
+
+
+@dataclass(frozen=True)
+class RolloutBench:
+    """What to run it on; opened and closed by the command."""
+
+    rig: Rig
+    follower: Follower
+    goals: PlanGoals
+    checkpoint: Checkpoint
+    stop: StopRequest
+    console: Console
+
+
+class RolloutOperator:
+    """Begins a journal with the first tick of each rollout."""
+
+    def __init__(self) -> None:
+        self.start: TaskStart | None = None
+
+    def events(self, session: Session, tick: Tick) -> list[Event]:
+        """Begin whenever nothing is being recorded."""
+        return [Event.START] if session.state in (State.IDLE, State.RESET) else []
+
+
+def run_rollouts(plan: RolloutPlan, bench: RolloutBench) -> tuple[list[TrialOutcome], list[Timing]]:
+    """Run one rollout after another until all are done or somebody stops."""
+    operator = RolloutOperator()
+    session = None if plan.record is None else _recording(plan, plan.record, bench, operator)
+    recorders: list[TickListener] = [] if session is None else [session]
+    control = bench.rig.control
+    outcomes: list[TrialOutcome] = []
+    timings: list[Timing] = []
+    try:
+        for index in range(plan.episodes):
+            title = f"rollout {index + 1} of {plan.episodes}"
+            operator.start = None if control is None else control.reset(plan.seed + index)
+            if plan.is_attended:
+                _ask(f"{title}: set the scene, then press Enter (Ctrl-C ends) ", bench.stop)
+            if bench.stop():
+                break
+            timing = LoopTiming()
+            start = TrialStart(plan.seed + index, operator.start)
+            outcome = _roll_out(plan, bench, start, [timing, *recorders])
+            outcomes.append(outcome)
+            timings.append(timing.timing())
+            if session is not None and session.session.state is State.RECORDING:
+                session.apply(EVENTS[outcome.outcome], bench.rig.clock.now_s())
+            bench.console.print(
+                f"{title}: {outcome.outcome} after {outcome.duration_s:.1f} s, "
+                f"torque {bench.follower.torque_state}",
+                highlight=False,
+            )
+    finally:
+        bench.follower.release()  # before any file is touched
+        if session is not None:
+            session.finish(bench.rig.clock.now_s())
+    return outcomes, timings
+
+
+def _roll_out(
+    plan: RolloutPlan,
+    bench: RolloutBench,
+    start: TrialStart[TaskStart | None],
+    listeners: list[TickListener],
+) -> TrialOutcome:
+    """Torque on, loop, torque off, judge."""
+    rig, follower = bench.rig, bench.follower
+    bench.goals.reset(start.seed)
+    pose = check_start(bench.checkpoint, follower.read().position_deg)
+    bench.console.print(pose.sentence, highlight=False)
+    follower.torque_on()
+    began_s = rig.clock.now_s()
+    watch = None if rig.control is None else SuccessWatch(rig.control)
+
+    def should_stop() -> bool:
+        is_late = bool(plan.duration_s) and rig.clock.now_s() - began_s >= plan.duration_s
+        return bench.stop() or is_late or (watch is not None and watch.is_over)
+
+    with nullcontext() if watch is None else watch:
+        run_control_loop(
+            arm=follower,
+            source=bench.goals,
+            limiter=rig.new_limiter(follower),
+            listeners=listeners,
+            rate_hz=rig.profile.control_rate_hz,
+            clock=rig.clock,
+            should_stop=should_stop,
+        )
+        duration_s = rig.clock.now_s() - began_s
+    if watch is not None and watch.error is not None:
+        raise watch.error
+    if watch is not None and watch.last is not None and start.start is not None:
+        return trial_outcome(TrialStart(start.seed, start.start), watch.last, duration_s)
+    said: Outcome = "unmarked"
+    if plan.is_attended:
+        answer = _ask("did it succeed? [y/N] ", bench.stop)
+        if answer is not None:
+            said = "success" if answer.strip().lower().startswith("y") else "failure"
+    return TrialOutcome(start.seed, {}, said, round(duration_s, 3))
+
+
+def _recording(
+    plan: RolloutPlan, folder: Path, bench: RolloutBench, operator: RolloutOperator
+) -> RecordingSession:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {folder}: {error.strerror}; name another --record"
+        ) from error
+    return RecordingSession(
+        bench.rig,
+        SessionPlan(plan.episodes),
+        operator,
+        EpisodeSheet(plan.task or "rollout of a policy", read_gains(bench.follower)),
+        lambda _saved: next_journal_path(folder),
+        bench.console,
+    )
+
+
+def _ask(question: str, stop: StopRequest) -> str | None:
+    """Return the line a person types; None when somebody stops the command instead."""
+    print(question, end="", flush=True)
+    while not stop():
+        if select.select([sys.stdin], [], [], 0.2)[0]:
+            answer = sys.stdin.readline()
+            if not answer:
+                raise ConfigError("nobody is there to answer: pass --yes to run unattended")
+            return answer
+    print()
+    return None
