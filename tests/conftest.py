@@ -41,6 +41,12 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture
+def short_path() -> Path:
+    """Return an empty folder for local sockets: the path of `tmp_path` is too long under xdist."""
+    return Path(tempfile.mkdtemp(dir=_HOME))
+
+
+@pytest.fixture
 def checkout() -> Path:
     """Return the root of the checkout."""
     return CHECKOUT

@@ -111,7 +111,8 @@ def bench() -> Iterator[Bench]:
     rig.write_text(PROFILE.format(folder=folder))
     one = Bench(folder, rig, {**os.environ, "XDG_RUNTIME_DIR": str(folder)})
     calibrated = one.command("calibrate", "--virtual")
-    assert calibrated.wait(START_S) == 0, calibrated.communicate()[0]
+    said = calibrated.communicate(timeout=START_S)[0]
+    assert calibrated.returncode == 0, said
     yield one
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -124,7 +125,7 @@ def follower_port(bench: Bench) -> Iterator[str]:
     line = read_until(twin, "follower")
     yield line.split('"follower":{"port":"')[1].split('"')[0]
     twin.send_signal(signal.SIGTERM)
-    twin.wait(GONE_WITHIN_S)
+    twin.communicate(timeout=GONE_WITHIN_S)
 
 
 def read_until(process: "subprocess.Popen[str]", words: str) -> str:

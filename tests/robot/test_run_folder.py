@@ -29,9 +29,9 @@ MANIFEST_OF_X = TwinManifest(
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path / "so101"
+def runtime(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
+    return short_path / "so101"
 
 
 def mode_of(path: Path) -> int:
