@@ -19,10 +19,10 @@ CALIBRATION = Calibration(
 
 
 class BenchClock:
-    """Virtual time that steps a bank whose shafts are held at `position_rad`."""
+    """Virtual time that steps banks whose shafts are held at `position_rad`."""
 
-    def __init__(self, bank: ServoBank) -> None:
-        self.bank = bank
+    def __init__(self) -> None:
+        self.banks: list[ServoBank] = []
         self.position_rad = np.zeros(6)
         self.time_s = 0.0
         self._steps = 0
@@ -33,7 +33,8 @@ class BenchClock:
     def sleep_until(self, deadline_s: float) -> None:
         self.time_s = max(self.time_s, deadline_s)
         while self._steps * STEP_S < self.time_s:
-            self.bank.step(self.position_rad, np.zeros(6))
+            for bank in self.banks:
+                bank.step(self.position_rad, np.zeros(6))
             self._steps += 1
 
 
@@ -58,13 +59,14 @@ class FaultyLine(MemorySerial):
 
 @dataclass
 class ArmBench:
-    """Bank, line, bus and clock of one emulated arm."""
+    """Bank, line and bus of one emulated arm; two that are to move together share a clock."""
 
+    clock: BenchClock = field(default_factory=BenchClock)
     bank: ServoBank = field(default_factory=lambda: ServoBank(mount_ticks=[0] * 6))
 
     def __post_init__(self) -> None:
-        self.clock = BenchClock(self.bank)
-        self.clock.sleep_until(0.01)
+        self.clock.banks.append(self.bank)
+        self.clock.sleep_until(self.clock.now_s() + 0.01)
         self.line = FaultyLine(self.bank, self.clock)
         self.bus = ServoBus(ServoPort(self.line, "bench", self.clock), self.clock)
 
