@@ -31,6 +31,7 @@ SINGLE_MARGIN_S = 0.050
 BLOCK_MARGIN_S = 0.010
 TURNAROUND_S = 0.0006  # servo turnaround incl. the longest return delay (254 x 2 us), a reply
 EEPROM_MARGIN_S = 0.150  # a flash commit delays its ack by up to 100 ms
+WRITE_STALL_S = 0.5  # a goal packet leaves in 0.3 ms; an adapter that hangs must not hang the loop
 
 _PTY_MAJORS = range(136, 144)  # Linux's device numbers of pseudo-terminals
 _GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
@@ -80,13 +81,16 @@ class PosixLine:
         self.timeout: float | None = 0.0
 
     def write(self, data: bytes, /) -> int:
-        """Send all bytes; a full output buffer is waited for."""
+        """Send all bytes; a full output buffer is waited for, but not a line that stands still."""
         sent = 0
         while sent < len(data):
             try:
                 sent += os.write(self._fd, data[sent:])
             except BlockingIOError:
-                select.select([], [self._fd], [], 0.1)
+                if not select.select([], [self._fd], [], WRITE_STALL_S)[1]:
+                    raise OSError(
+                        errno.ETIMEDOUT, "the serial device takes no more bytes"
+                    ) from None
         return sent
 
     def read(self, size: int = 1, /) -> bytes:
