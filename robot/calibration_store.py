@@ -88,12 +88,23 @@ def load_sidecar(path: Path) -> CalibrationSidecar | None:
     sidecar = _sidecar_path(path)
     if not sidecar.exists():
         return None
-    table = json.loads(sidecar.read_text())
-    if table.get("schema", 0) > SIDECAR_SCHEMA:
-        raise UnsupportedSchema(
-            f"{sidecar} (schema {table['schema']}) was written by a newer version: update so101"
-        )
-    return msgspec.convert(table, CalibrationSidecar)
+    try:
+        data = sidecar.read_bytes()
+        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
+        if schema > SIDECAR_SCHEMA:
+            raise UnsupportedSchema(
+                f"{sidecar} (schema {schema}) was written by a newer version: update so101"
+            )
+        return msgspec.json.decode(data, type=CalibrationSidecar)
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        raise ConfigError(
+            f"{sidecar} cannot be read as notes on a calibration ({error}): "
+            "delete it, or calibrate this arm again"
+        ) from error
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
 
 
 def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationSidecar) -> None:
