@@ -36,7 +36,7 @@ from sim.recorded_pair import Fit, Recording, Samples, fit_delay
 from sim.servo import ServoBank
 from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR, STEPS_PER_RAD
 from sim.twin_clock import TwinClock
-from sim.world import FOLLOWER_GEARS, LEADER_GEARS, STEP_S, LeaderArm
+from sim.world import STEP_S, LeaderArm
 
 HAND_PERIOD_S = 0.01
 MAX_DELAY_ERROR_S = 0.030
@@ -129,7 +129,7 @@ class _Bench:
         self.now_s = 0.0
         self.leader_bank = ServoBank(mount_ticks=(0,) * 6, gear=LEADER_GEAR)
         self.follower_bank = ServoBank(mount_ticks=(0,) * 6, gear=FOLLOWER_GEAR)
-        self.leader, self.follower = LeaderArm(LEADER_GEARS), LeaderArm(FOLLOWER_GEARS)
+        self.leader, self.follower = LeaderArm(LEADER_GEAR), LeaderArm(FOLLOWER_GEAR)
         self.hand: RecordedHand | None = None
         self.is_follower_held = True  # until its torque comes on, as a person would hold it
         self._leader_target, self._follower_target = leader_rad, follower_rad

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from robot.joints import FloatVector
+from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR, GearSpec
 from sim.tasks.pick_red import COLOURS, BlockPose, TaskStart
 
 STEP_S = 0.001
@@ -35,16 +36,11 @@ class JointFriction:
 _COULOMB_NM = 0.15
 _VISCOUS_NM_S = 0.059
 _ARMATURE_KG_M2 = 0.0284
-_FOLLOWER_GEAR = 345.0
-# Gears of the leader's servos, pan to gripper: C044 1:191, C001 1:345, C044 1:191, C046 1:147
-# three times.
-FOLLOWER_GEARS: FloatVector = np.full(_ARM_JOINTS, _FOLLOWER_GEAR)
-LEADER_GEARS: FloatVector = np.array([191.0, 345.0, 191.0, 147.0, 147.0, 147.0])
 
 
-def geared_friction(gears: FloatVector) -> JointFriction:
+def geared_friction(gear: GearSpec) -> JointFriction:
     """Scale the follower's figures: friction by a gear's ratio, inertia and drag by its square."""
-    ratio = gears / _FOLLOWER_GEAR
+    ratio = np.array(gear.relative)
     return JointFriction(_COULOMB_NM * ratio, _VISCOUS_NM_S * ratio**2, _ARMATURE_KG_M2 * ratio**2)
 
 
@@ -91,7 +87,7 @@ class FollowerWorld:
         self.model = _tabletop().compile()
         self.physics = _physics_of(_tabletop())
         self.data = mujoco.MjData(self.physics)
-        self._joints = _DrivenJoints(self.physics, self.data, geared_friction(FOLLOWER_GEARS))
+        self._joints = _DrivenJoints(self.physics, self.data, geared_friction(FOLLOWER_GEAR))
         self.position_rad = self._joints.position_rad
         self.velocity_rad_s = self._joints.velocity_rad_s
         self._block_address = {
@@ -132,17 +128,17 @@ class FollowerWorld:
 class LeaderArm:
     """The leader: the same arm on lighter gears, touching nothing.
 
-    With `FOLLOWER_GEARS` it is a follower in free air, for the bench. `position_rad` and
+    With `FOLLOWER_GEAR` it is a follower in free air, for the bench. `position_rad` and
     `velocity_rad_s` are views, shape (6,): they show the present state after every step.
     """
 
-    def __init__(self, gears: FloatVector = LEADER_GEARS) -> None:
+    def __init__(self, gear: GearSpec = LEADER_GEAR) -> None:
         spec = mujoco.MjSpec.from_string(_arm_xml())
         spec.compiler.discardvisual = True
         self.model = spec.compile()
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
         self.data = mujoco.MjData(self.model)
-        self._joints = _DrivenJoints(self.model, self.data, geared_friction(gears))
+        self._joints = _DrivenJoints(self.model, self.data, geared_friction(gear))
         self.position_rad = self._joints.position_rad
         self.velocity_rad_s = self._joints.velocity_rad_s
         mujoco.mj_forward(self.model, self.data)

@@ -13,7 +13,7 @@ from robot.registers import BROADCAST_ID, Register
 from sim.protocol import Instruction
 from sim.servo import ServoBank
 from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR, STEPS_PER_RAD, SUPPLY_V, GearSpec
-from sim.world import FOLLOWER_GEARS, LEADER_GEARS, geared_friction
+from sim.world import geared_friction
 
 DT_S = 0.001
 
@@ -25,7 +25,7 @@ class Bench:
         self, p: int = 16, supply_v: float = SUPPLY_V, gear: GearSpec = FOLLOWER_GEAR
     ) -> None:
         self.bank = ServoBank(supply_v, mount_ticks=(0,) * 6, gear=gear)
-        self.friction = geared_friction(LEADER_GEARS if gear is LEADER_GEAR else FOLLOWER_GEARS)
+        self.friction = geared_friction(gear)
         self.rad: FloatVector = np.zeros(6)
         self.rad_s: FloatVector = np.zeros(6)
         self.load_nm = np.zeros(6)

@@ -8,8 +8,9 @@ import pytest
 
 from robot.joints import JOINTS, FloatVector
 from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD, ArmKinematics, model_rad_to_deg
+from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR
 from sim.tasks.pick_red import REST_RAD, TaskStart, is_success, sample_start
-from sim.world import LEADER_GEARS, STEP_S, FollowerWorld, LeaderArm, geared_friction
+from sim.world import STEP_S, FollowerWorld, LeaderArm, geared_friction
 
 LIMP = np.zeros(6)
 
@@ -57,7 +58,7 @@ def test_position_and_velocity_are_live_views(world: FollowerWorld) -> None:
 
 
 def test_friction_of_lighter_gears_is_smaller() -> None:
-    leader, follower = geared_friction(LEADER_GEARS), geared_friction(np.full(6, 345.0))
+    leader, follower = geared_friction(LEADER_GEAR), geared_friction(FOLLOWER_GEAR)
 
     assert follower.coulomb_nm == pytest.approx(0.15)
     assert follower.armature_kg_m2 == pytest.approx(0.0284)
