@@ -1,7 +1,5 @@
 """The one result file: what was tried, how it went, how sure that is; JSON with a `schema`."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Final, Literal
 
@@ -9,7 +7,8 @@ import msgspec
 
 from deploy.plan_log import PlanStatistics
 from deploy.statistics import Percentiles, wilson_interval
-from robot.errors import ConfigError, StorageFull, UnsupportedSchema
+from robot.errors import ConfigError, UnsupportedSchema
+from robot.files import write_whole
 
 SCHEMA: Final = 1
 
@@ -87,26 +86,13 @@ class EvaluationResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def save_result(result: EvaluationResult, path: Path) -> None:
-    """Write a result; the file is whole or not there.
-
-    Raises:
-        StorageFull: no room, or no permission.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise StorageFull(
-            f"cannot write the result {path}: {error.strerror}; free some space or name another "
-            "place with --output"
-        ) from error
+    """Write a result, whole or not at all; raises StorageFull, ConfigError."""
+    write_whole(
+        path,
+        msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n",
+        name=f"the result {path}",
+        elsewhere="name another place with --output",
+    )
 
 
 def load_result(path: Path) -> EvaluationResult:

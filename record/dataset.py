@@ -28,9 +28,9 @@ from record.dataset_format import DatasetInfo, make_features
 from record.dataset_writer import DatasetWriter
 from record.episode_encoder import EncodedEpisode, EncodeJob, encode_episode
 from record.journal_reader import read_header
-from record.storage import storage_errors
 from record.video import encoder_named
 from robot.errors import ConfigError, So101Error
+from robot.files import storage_errors
 
 type Progress = Callable[[int, int, str], None]  # journals done, journals in all, name of the last
 

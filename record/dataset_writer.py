@@ -31,10 +31,10 @@ from record.dataset_format import (
 )
 from record.episode_encoder import EncodedEpisode
 from record.feature_stats import NAMES, Stats, aggregate, number_stats
-from record.storage import move_whole, write_whole
 from record.tables import columns_parquet, read_rows, row_parquet, rows_parquet, tasks_parquet
 from record.video import Encoder
 from robot.errors import ConfigError, UnsupportedSchema
+from robot.files import move_whole, write_whole
 
 SIDECAR_SCHEMA = 1
 _MARKER = Path("so101/dataset.json")

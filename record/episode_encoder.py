@@ -14,8 +14,8 @@ from record.feature_stats import ImageLevels, Stats, number_stats, sampled_frame
 from record.header import header_to_metadata
 from record.images import Image, decode_jpeg
 from record.journal_reader import FrameTrack, Journal, read_journal
-from record.storage import write_whole
 from record.video import check_video, encode_video, encoder_named
+from robot.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)

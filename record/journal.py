@@ -33,8 +33,9 @@ from record.messages import (
     joint_message,
     to_ns,
 )
-from record.storage import AppendFile, storage_errors, sync_folder
+from record.storage import AppendFile
 from robot.errors import ConfigError, StorageFull
+from robot.files import storage_errors, sync_path
 from robot.frames import CameraReader, Frame
 from robot.loop import Tick
 
@@ -199,7 +200,7 @@ class JournalWriter:
     def _rename(self, target: Path) -> None:
         with storage_errors(target):
             self.part_path.rename(target)
-            sync_folder(target.parent)
+            sync_path(target.parent)
 
 
 def discarded_path(path: Path) -> Path:
@@ -212,7 +213,7 @@ def discard_saved(path: Path) -> Path:
     target = discarded_path(path)
     with storage_errors(target):
         path.rename(target)
-        sync_folder(target.parent)
+        sync_path(target.parent)
     return target
 
 

@@ -1,77 +1,9 @@
-"""Files that are either whole or not there, and one error for every way a disk can be full."""
+"""A file that only grows, and that ends after a whole piece whatever happens."""
 
-import contextlib
-import errno
 import os
-from collections.abc import Generator
 from pathlib import Path
 
-from robot.errors import ConfigError, NoPermission, StorageFull
-
-# No space, over quota, over the process's file-size limit: the same to a person.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Generator[None]:
-    """Translate operating-system errors of writing `path`.
-
-    Raises:
-        StorageFull: the disk, the quota or the file-size limit is exhausted.
-        NoPermission: the user may not write there.
-        ConfigError: any other reason, named.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(
-                f"no space left to write {path} ({error.strerror}); what was finished before is "
-                "kept: free some disk and run the same command again"
-            ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise NoPermission(
-                f"not allowed to write {path} ({error.strerror}); "
-                "choose a folder of your own or mend its permissions"
-            ) from error
-        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place at once: written beside, synced, renamed.
-
-    An interrupted call leaves the old file, or none.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-
-
-def move_whole(source: Path, target: Path) -> None:
-    """Rename a file that is already synced, on one file system, and make the rename durable."""
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
-        sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from robot.files import storage_errors
 
 
 class AppendFile:

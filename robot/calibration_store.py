@@ -5,14 +5,13 @@ LeRobot 0.6 refuses a calibration file with any extra key, so date, spans and ha
 leaves the old pair.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 import msgspec
 
 from robot.errors import ConfigError, UnsupportedSchema
+from robot.files import write_together
 from robot.joints import JOINTS, Calibration, JointCalibration
 from robot.rig import ArmProfile, lerobot_calibration_root
 
@@ -108,7 +107,7 @@ class _SchemaOnly(msgspec.Struct):
 
 
 def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationSidecar) -> None:
-    """Write both files durably; raises ConfigError when the folder cannot be written."""
+    """Write both files or neither, durably; raises StorageFull, ConfigError."""
     table = {
         name: {
             "id": joint.id,
@@ -123,32 +122,8 @@ def save_calibration(path: Path, calibration: Calibration, sidecar: CalibrationS
         _sidecar_path(path): msgspec.json.format(msgspec.json.encode(sidecar), indent=4),
         path: json.dumps(table, indent=4).encode(),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for target, data in files.items():
-            _write_durably(_part_path(target), data)
-        for target in files:
-            _part_path(target).rename(target)
-    except OSError as error:
-        for target in files:
-            with contextlib.suppress(OSError):
-                _part_path(target).unlink(missing_ok=True)
-        raise ConfigError(
-            f"cannot write the calibration {path}: {error.strerror}; "
-            "free space or name another calibration_dir"
-        ) from error
+    write_together(files, name=f"the calibration {path}", elsewhere="name another calibration_dir")
 
 
 def _sidecar_path(path: Path) -> Path:
     return path.with_suffix(".so101.json")
-
-
-def _part_path(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

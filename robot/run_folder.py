@@ -23,6 +23,7 @@ import msgspec
 
 from robot.clock import Clock
 from robot.errors import ConfigError, StorageFull, UnsupportedSchema
+from robot.files import write_whole
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -80,9 +81,8 @@ class RunFolder:
 
     def write_manifest(self, manifest: TwinManifest) -> None:
         """Put the manifest in place in one step: a reader sees the whole of it or none."""
-        partial = self.path / (MANIFEST + ".partial")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        partial.replace(self.path / MANIFEST)
+        data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+        write_whole(self.path / MANIFEST, data, elsewhere="set XDG_RUNTIME_DIR to another folder")
 
     def open_log(self, process: str, clock: Clock) -> "RunLog":
         """Open this run's JSON-lines log for one process."""

@@ -5,13 +5,12 @@ half-written file cannot occur. A twin of another seed has other servos (other h
 the seed is kept with the images.
 """
 
-import errno
-import os
 from pathlib import Path
 
 import msgspec
 
-from robot.errors import ConfigError, StorageFull, UnsupportedSchema
+from robot.errors import ConfigError, UnsupportedSchema
+from robot.files import write_whole
 
 SCHEMA = 1
 
@@ -49,18 +48,9 @@ def load_eeproms(path: Path, seed: int) -> dict[str, bytes]:
 def save_eeproms(path: Path, seed: int, arms: dict[str, bytes]) -> None:
     """Write the images, whole or not at all; raises StorageFull, ConfigError."""
     content = EepromFile(SCHEMA, seed, {name: image.hex() for name, image in sorted(arms.items())})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _write_error(path, error) from error
-
-
-def _write_error(path: Path, error: OSError) -> StorageFull | ConfigError:
-    sentence = f"the twin's EEPROM could not be written to {path}: {error.strerror}; "
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(sentence + "free some space, then calibrate again")
-    return ConfigError(sentence + "correct `eeprom_file` in the profile, then calibrate again")
+    write_whole(
+        path,
+        msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n",
+        name=f"the twin's EEPROM {path}",
+        elsewhere="correct `eeprom_file` in the profile, then calibrate again",
+    )

@@ -714,7 +714,7 @@ def test_a_full_disk_leaves_the_old_calibration_whole(bench: Bench, tmp_path: Pa
         *(sys.executable, "-c", SAVE_CALIBRATION, str(good), str(disk), str(pages)),
     )
 
-    answer.refuses(r"cannot write the calibration .*free space")
+    answer.refuses(r"no space left to write the calibration .*free some disk")
 
 
 # The command line --------------------------------------------------------------------------------

@@ -3,17 +3,16 @@
 import contextlib
 import errno
 import math
-import os
 import shutil
 import uuid
 from pathlib import Path
 from types import TracebackType
 
 from robot.errors import ConfigError, StorageFull
+from robot.files import FULL, sync_path
 
 PARTIAL = ".partial-"  # prefix of folders being written
 RESERVE_BYTES = 50_000_000  # left free for the rest of the system
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StorageGuard:
@@ -81,13 +80,13 @@ def replace_folder(partial: Path, final: Path) -> None:
     """Make all of `partial` durable, then rename it; a folder of the final name is replaced."""
     partial.chmod(0o755)  # mkdtemp's 0700 is for secrets
     for path in sorted(partial.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(partial)
+        sync_path(path)
+    sync_path(partial)
     old = final.with_name(f".old-{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
         final.rename(old)
     partial.rename(final)
-    _sync(final.parent)
+    sync_path(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -104,12 +103,4 @@ def point_link(link: Path, target_name: str) -> None:
     fresh = link.with_name(f".{link.name}-{uuid.uuid4().hex}")
     fresh.symlink_to(target_name)
     fresh.replace(link)
-    _sync(link.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_path(link.parent)

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from deploy.results import SCHEMA, EvaluationResult, TrialOutcome, load_result, save_result
-from robot.errors import ConfigError, StorageFull, UnsupportedSchema
+from robot.errors import ConfigError, UnsupportedSchema
 
 RESULT = EvaluationResult(
     kind="policy",
@@ -70,7 +70,7 @@ def test_leaves_nothing_half_written(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("")
 
-    with pytest.raises(StorageFull, match="--output"):
+    with pytest.raises(ConfigError, match="--output"):
         save_result(RESULT, blocker / "results.json")
 
     assert list(tmp_path.iterdir()) == [blocker]

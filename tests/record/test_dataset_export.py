@@ -20,9 +20,9 @@ from record.align import align
 from record.dataset import export_dataset
 from record.dataset_writer import DatasetWriter
 from record.journal import JournalWriter, read_journal
-from record.storage import move_whole, write_whole
 from record.tables import read_rows
 from robot.errors import ConfigError, StorageFull
+from robot.files import move_whole, write_whole
 
 type Record = Callable[..., JournalWriter]
 

@@ -1,7 +1,5 @@
 import base64
-import errno
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -26,8 +24,8 @@ from record.journal import (
 )
 from record.journal_reader import read_header
 from record.messages import IMAGE_SCHEMA, ImageMessage, JointMessage
-from record.storage import AppendFile, storage_errors
-from robot.errors import ConfigError, NoPermission, StorageFull, UnsupportedSchema
+from record.storage import AppendFile
+from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 from robot.frames import Frame
 from robot.loop import Tick
 
@@ -337,26 +335,6 @@ except StorageFull as error:
     journal = read_journal(part)
     assert len(journal.goals.tick) > 10
     assert part.stat().st_size <= 20_000
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_every_kind_of_full_is_storage_full(code: int) -> None:
-    with pytest.raises(StorageFull, match=r"file\.mcap"), storage_errors(Path("file.mcap")):
-        raise OSError(code, os.strerror(code))
-
-
-def test_dev_full_is_storage_full() -> None:
-    with (
-        pytest.raises(StorageFull),
-        storage_errors(Path("/dev/full")),
-        Path("/dev/full").open("wb", 0) as file,
-    ):
-        file.write(b"x")
-
-
-def test_no_permission_is_its_own_error() -> None:
-    with pytest.raises(NoPermission, match="folder of your own"), storage_errors(Path("a")):
-        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_an_append_file_never_ends_in_half_a_piece(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_refuses_a_broken_and_a_newer_eeprom_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "kind", "sentence"),
     [
-        (errno.ENOSPC, StorageFull, "free some space, then calibrate again"),
+        (errno.ENOSPC, StorageFull, "no space left to write the twin's EEPROM .*free some disk"),
         (errno.EACCES, ConfigError, "correct `eeprom_file` in the profile"),
     ],
 )
@@ -263,11 +263,10 @@ def test_an_eeprom_that_cannot_be_kept_is_said_and_leaves_nothing_half_written(
     bus_of(rig).write(1, LOCK, 0)
     bus_of(rig).write(1, HOMING_OFFSET, 5)
 
-    def refuse(path: Path, data: bytes) -> int:
-        path.touch()
+    def refuse(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(kind, match=sentence):
         rig.close()
 
