@@ -42,19 +42,19 @@ class SdkPort:
         self.sent = b""
         self._incoming = incoming
 
-    def clearPort(self) -> None: ...
+    def clearPort(self) -> None: ...  # noqa: N802
 
-    def writePort(self, packet: list[int]) -> int:
+    def writePort(self, packet: list[int]) -> int:  # noqa: N802
         self.sent += bytes(packet)
         return len(packet)
 
-    def readPort(self, length: int) -> bytes:
+    def readPort(self, length: int) -> bytes:  # noqa: N802
         taken, self._incoming = self._incoming[:length], self._incoming[length:]
         return taken
 
-    def setPacketTimeout(self, length: int) -> None: ...
+    def setPacketTimeout(self, length: int) -> None: ...  # noqa: N802
 
-    def isPacketTimeout(self) -> bool:
+    def isPacketTimeout(self) -> bool:  # noqa: N802
         return not self._incoming
 
 

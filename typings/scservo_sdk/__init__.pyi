@@ -1,5 +1,6 @@
 # What this project calls of feetech-servo-sdk 1.0.0; tests/test_typings.py compares it with the
 # installed module.
+from collections.abc import Callable
 from typing import Protocol
 
 COMM_SUCCESS: int
@@ -37,7 +38,7 @@ class PortHandler:
     def setPacketTimeout(self, packet_length: int) -> None: ...
     def setPacketTimeoutMillis(self, msec: float) -> None: ...
     def isPacketTimeout(self) -> bool: ...
-    def getCurrentTime(self) -> float: ...
+    getCurrentTime: Callable[[], float]  # milliseconds; a test puts its own clock here
 
 # What PacketHandler() returns; a reply is (data, result, error byte).
 class protocol_packet_handler:
