@@ -21,13 +21,13 @@ from deploy.plan_goals import PlanGoals
 from deploy.plan_log import PlanStatistics
 from deploy.policy_process import PolicyProcess
 from deploy.preflight import check_cameras, check_rig
-from deploy.results import EvaluationResult, Timing, TrialOutcome, save_result
+from deploy.results import EvaluationResult, save_result
 from robot.errors import ConfigError
 from robot.rig import load_rig
 from robot.run_folder import open_run_folder
 from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
-from scripts.rollouts import RolloutBench, RolloutPlan, run_rollouts
+from scripts.rollouts import RolloutBench, RolloutPlan, RolloutRecord, run_rollouts
 from scripts.stopping import StopRequest, stop_on_signals
 
 
@@ -112,16 +112,17 @@ def main(args: Args) -> int:
             record=args.record,
             is_attended=not args.yes,
         )
+        record = RolloutRecord()
         try:
-            outcomes, timings = run_rollouts(plan, bench)
+            run_rollouts(plan, bench, record)
         finally:
             follower.release()
             console.print(f"follower torque: {follower.torque_state}", highlight=False)
-    statistics = bench.goals.log.statistics()
-    _report(console, outcomes, timings, statistics)
-    if args.output is not None:
-        save_result(_result(args, checkpoint, rig, outcomes, timings, statistics), args.output)
-        console.print(f"written to {args.output}", highlight=False)
+            statistics = bench.goals.log.statistics()
+            _report(console, record, statistics)
+            if args.output is not None and record.outcomes:
+                save_result(_result(args, checkpoint, rig, record, statistics), args.output)
+                console.print(f"written to {args.output}", highlight=False)
     return 0
 
 
@@ -134,10 +135,9 @@ def _on_wait(show: Callable[[str], None], stop: StopRequest) -> Callable[[float]
     return on_wait
 
 
-def _report(
-    console: Console, outcomes: list[TrialOutcome], timings: list[Timing], plans: PlanStatistics
-) -> None:
+def _report(console: Console, record: RolloutRecord, plans: PlanStatistics) -> None:
     """Print what the rollouts were like."""
+    outcomes = record.outcomes
     successes = sum(outcome.outcome == "success" for outcome in outcomes)
     unmarked = sum(outcome.outcome == "unmarked" for outcome in outcomes)
     not_judged = f", {unmarked} not judged" if unmarked else ""
@@ -155,7 +155,7 @@ def _report(
                 f"{unit}",
                 highlight=False,
             )
-    for timing in timings:
+    for timing in record.timings:
         if timing.lateness_ms is not None:
             late = timing.lateness_ms
             console.print(
@@ -174,8 +174,7 @@ def _result(
     args: Args,
     checkpoint: Checkpoint,
     rig: Rig,
-    outcomes: list[TrialOutcome],
-    timings: list[Timing],
+    record: RolloutRecord,
     plans: PlanStatistics,
 ) -> EvaluationResult:
     return EvaluationResult(
@@ -192,9 +191,9 @@ def _result(
         execute_steps=checkpoint.execute_steps,
         chunk_steps=checkpoint.chunk_steps,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        trials=outcomes,
+        trials=record.outcomes,
         plan_statistics=[plans],
-        timing=timings,
+        timing=record.timings,
     )
 
 

@@ -25,9 +25,10 @@ from rich.progress import (
 
 from deploy.checkpoint import read_checkpoint
 from deploy.evaluate import TrialStart, draw_starts
-from deploy.preflight import check_cameras
+from deploy.preflight import check_rig
 from deploy.results import EvaluationResult, TrialOutcome, save_result
 from deploy.trial_workers import run_trials
+from robot.calibration_store import calibration_path, load_calibration
 from robot.errors import ConfigError
 from robot.rig import RigProfile, load_rig
 from scripts.demonstrations import (
@@ -81,9 +82,14 @@ def main(args: Args) -> int:
     """Evaluate, print the result, write the files."""
     console = Console()
     _check(args)
-    check_cameras(
-        read_checkpoint(args.checkpoint, dataset_root=args.dataset_root), load_rig(args.rig)
-    )
+    profile = load_rig(args.rig)
+    for note in check_rig(
+        read_checkpoint(args.checkpoint, dataset_root=args.dataset_root),
+        profile,
+        load_calibration(calibration_path(profile.follower, "follower")),
+        is_other_calibration_accepted=args.accept_calibration,
+    ):
+        console.print(f"note: {note}", highlight=False)
     demonstrations = read_demonstrations(args.training_journals) if args.training_journals else ()
     with trial_progress(console, "policy", args.trials) as on_trial:
         result = evaluate_policy(args, demonstrations, on_trial)
@@ -114,7 +120,6 @@ def evaluate_policy(
         dataset_root=args.dataset_root,
         latency_s=args.latency_ms / 1e3,
         max_trial_s=args.max_trial_s,
-        is_other_calibration_accepted=args.accept_calibration,
     )
     starts = trial_starts(args, demonstrations)
     outcomes, statistics = run_trials(setup, starts, workers=args.workers, progress=on_trial)

@@ -7,7 +7,7 @@ Nothing here prints but through the console it is given, and nothing is asked of
 import select
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -60,6 +60,14 @@ class RolloutBench:
     console: Console
 
 
+@dataclass(frozen=True)
+class RolloutRecord:
+    """The rollouts that ended by themselves, in order."""
+
+    outcomes: list[TrialOutcome] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+
+
 class RolloutOperator:
     """Begins a journal with the first tick of each rollout."""
 
@@ -71,14 +79,15 @@ class RolloutOperator:
         return [Event.START] if session.state in (State.IDLE, State.RESET) else []
 
 
-def run_rollouts(plan: RolloutPlan, bench: RolloutBench) -> tuple[list[TrialOutcome], list[Timing]]:
-    """Run one rollout after another until all are done or somebody stops."""
+def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) -> None:
+    """Run one rollout after another until all are done or somebody stops.
+
+    `record` is filled as they end, so that an error loses only the rollout under way.
+    """
     operator = RolloutOperator()
     session = None if plan.record is None else _recording(plan, plan.record, bench, operator)
     recorders: list[TickListener] = [] if session is None else [session]
     control = bench.rig.control
-    outcomes: list[TrialOutcome] = []
-    timings: list[Timing] = []
     try:
         for index in range(plan.episodes):
             title = f"rollout {index + 1} of {plan.episodes}"
@@ -90,8 +99,8 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench) -> tuple[list[TrialOutc
             timing = LoopTiming()
             start = TrialStart(plan.seed + index, operator.start)
             outcome = _roll_out(plan, bench, start, [timing, *recorders])
-            outcomes.append(outcome)
-            timings.append(timing.timing())
+            record.outcomes.append(outcome)
+            record.timings.append(timing.timing())
             if session is not None and session.session.state is State.RECORDING:
                 session.apply(EVENTS[outcome.outcome], bench.rig.clock.now_s())
             bench.console.print(
@@ -103,7 +112,6 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench) -> tuple[list[TrialOutc
         bench.follower.release()  # before any file is touched
         if session is not None:
             session.finish(bench.rig.clock.now_s())
-    return outcomes, timings
 
 
 def _roll_out(

@@ -13,7 +13,6 @@ from deploy.evaluate import TrialStart, nearest_index
 from deploy.plan_goals import PlanGoals
 from deploy.plan_log import PlanLog, PlanStatistics
 from deploy.planner import ChunkPolicy, InlinePlanner
-from deploy.preflight import check_rig
 from deploy.results import TrialOutcome
 from record.journal_reader import read_journal
 from record.replay import ReplayGoals
@@ -36,7 +35,6 @@ class PolicySetup:
     dataset_root: Path | None
     latency_s: float
     max_trial_s: float
-    is_other_calibration_accepted: bool = False
 
     @contextmanager
     def __call__(self) -> Generator["PolicyTrials"]:
@@ -62,12 +60,6 @@ class PolicyTrials:
         setup = self._setup
         starved = self._log.starved_ticks
         with open_rig(setup.rig, virtual=True) as rig, rig.open_follower() as follower:
-            check_rig(
-                self._checkpoint,
-                rig.profile,
-                follower.calibration,
-                is_other_calibration_accepted=setup.is_other_calibration_accepted,
-            )
             goals = PlanGoals(
                 planner=InlinePlanner(self._policy, latency_s=setup.latency_s),
                 cameras={name: rig.cameras[name] for name in self._checkpoint.cameras},
