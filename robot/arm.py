@@ -7,19 +7,17 @@ servo back, so that it can say one of two things: off (read back), or not reacha
 
 import numpy as np
 
-from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
+from robot.bus import ServoBus, joint_name
 from robot.clock import Clock
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
+from robot.joint_reader import JointReader
 from robot.joints import (
-    DEG_PER_TICK,
     GRIPPER,
     JOINTS,
     SERVO_IDS,
     Calibration,
     FloatVector,
-    TickVector,
     deg_to_ticks,
-    ticks_to_deg,
 )
 from robot.loop import JointSample
 from robot.registers import (
@@ -42,11 +40,9 @@ from robot.registers import (
     PRESENT_POSITION,
     PROTECTION_CURRENT,
     RETURN_DELAY_TIME,
-    STATE_BLOCK,
     TORQUE_ENABLE,
     TORQUE_LIMIT,
     Register,
-    decode_sign_magnitude,
 )
 
 TORQUE_OFF = "off (read back)"
@@ -54,11 +50,6 @@ TORQUE_ON = "on (read back)"
 TORQUE_UNKNOWN = "not reachable: cut the power"
 
 PHASE_MULTI_TURN = 0x10  # angle feedback beyond one turn: positions would leave 0..4095
-MA_PER_COUNT = 6.5
-FIRST_READ_TRIES = 10
-# The follower holds its last goal meanwhile; then the loop ends and releases it.
-SILENCE_LIMIT_S = 0.5
-
 # What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the
 # same arm behind.
 FOLLOWER_REGISTERS: tuple[tuple[Register, int], ...] = (
@@ -133,100 +124,22 @@ def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) ->
             )
 
 
-class _JointReader:
-    """Turn block replies into joint samples.
-
-    A servo that was silent keeps its last value, with its old time.
-    """
-
-    def __init__(self, bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
-        self._bus = bus
-        self._calibration = calibration
-        self._arm_name = arm_name
-        self._block = BlockRead(STATE_BLOCK, SERVO_IDS)
-        count = len(SERVO_IDS)
-        self._ticks: TickVector = np.zeros(count, dtype=np.int64)
-        self._raw = np.zeros((4, count))  # velocity, load, voltage, temperature
-        self._current = np.zeros(count)
-        self._status = [0] * count
-        self._time_s: FloatVector = np.full(count, -np.inf)
-        low, high = calibration.range_min_ticks, calibration.range_max_ticks
-        self._units_per_tick = np.full(count, DEG_PER_TICK)
-        self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
-
-    def prime(self) -> None:
-        """Read until every servo was heard: no sample ever holds a value that nobody sent."""
-        reply = self._bus.read_block(self._block)
-        for _ in range(FIRST_READ_TRIES - 1):
-            if len(reply.data) == len(SERVO_IDS):
-                break
-            reply = self._bus.read_block(self._block)
-        silent = [joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data]
-        if silent:
-            raise ServoTimeout(
-                f"{', '.join(silent)} of the {self._arm_name} on {self._bus.port.name} "
-                "gave no state: check the plug"
-            )
-        self._take(reply)
-
-    def request(self) -> None:
-        self._bus.request(self._block)
-
-    def collect(self) -> JointSample:
-        return self._take(self._bus.collect(self._block))
-
-    def _take(self, reply: BlockReply) -> JointSample:
-        for index, servo_id in enumerate(SERVO_IDS):
-            data = reply.data.get(servo_id)
-            if data is None:
-                self._check_silence(index, reply.time_s)
-                continue
-            position, velocity, load, current = (
-                int.from_bytes(data[start : start + 2], "little") for start in (0, 2, 4, 13)
-            )
-            self._ticks[index] = decode_sign_magnitude(position, 15)
-            self._raw[0, index] = decode_sign_magnitude(velocity, 15)
-            self._raw[1, index] = decode_sign_magnitude(load, 10) / 10
-            self._raw[2, index] = data[6] / 10
-            self._raw[3, index] = data[7]
-            self._current[index] = decode_sign_magnitude(current, 15) * MA_PER_COUNT
-            self._status[index] = reply.status[servo_id]
-            self._time_s[index] = reply.time_s
-        return JointSample(
-            time_s=self._time_s.copy(),
-            position_deg=ticks_to_deg(self._ticks, self._calibration),
-            velocity_deg_s=self._raw[0] * self._units_per_tick,
-            load_pct=self._raw[1].copy(),
-            voltage_v=self._raw[2].copy(),
-            temperature_celsius=self._raw[3].copy(),
-            current_ma=self._current.copy(),
-            status=tuple(self._status),
-        )
-
-    def _check_silence(self, index: int, now_s: float) -> None:
-        if now_s - self._time_s[index] > SILENCE_LIMIT_S:
-            raise ServoTimeout(
-                f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} "
-                "stays silent: check its plug and the power, then start again"
-            )
-
-
 class Leader:
     """An arm that a person moves: torque off, positions only read."""
 
     def __init__(self, bus: ServoBus, calibration: Calibration) -> None:
         self.bus = bus
         self.calibration = calibration
-        self._reader = _JointReader(bus, calibration, "leader")
+        self._reader = JointReader(bus, calibration, "leader")
 
     @classmethod
     def open(cls, bus: ServoBus, calibration: Calibration) -> "Leader":
-        """Check the servos and the calibration; leaves torque off."""
+        """Take torque off, then check the servos and the calibration."""
+        state = release_torque(bus)
         check_servos(bus, "leader")
         check_calibration(bus, calibration, "leader")
         leader = cls(bus, calibration)
         leader._reader.prime()
-        state = leader.release()
         if state != TORQUE_OFF:
             raise ServoTimeout(f"the leader on {bus.port.name} did not let go: torque {state}")
         return leader
@@ -252,13 +165,18 @@ class Follower:
         self.calibration = calibration
         self.clock = clock
         self.torque_state = TORQUE_UNKNOWN
-        self._reader = _JointReader(bus, calibration, "follower")
+        self._reader = JointReader(bus, calibration, "follower")
         self._low = calibration.range_min_ticks
         self._high = calibration.range_max_ticks
 
     @classmethod
     def open(cls, bus: ServoBus, calibration: Calibration, clock: Clock) -> "Follower":
-        """Check the servos and the calibration, and configure what differs; torque goes off."""
+        """Take torque off, check the servos and the calibration, and configure what differs.
+
+        Torque goes first: a killed program may have left it on, and an arm that is refused is
+        not left powered.
+        """
+        release_torque(bus)
         check_servos(bus, "follower")
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)

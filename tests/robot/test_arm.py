@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from arm_bench import CALIBRATION, ArmBench
 
-from robot.arm import SILENCE_LIMIT_S, TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
+from robot.arm import TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout
+from robot.joint_reader import SILENCE_LIMIT_S
 from robot.joints import SERVO_IDS
 from robot.registers import (
     GOAL_POSITION,
@@ -190,3 +191,15 @@ def test_a_leader_is_left_without_torque(bench: ArmBench) -> None:
 
     assert [bench.bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
     assert leader.read().position_deg.shape == (6,)
+
+
+def test_an_arm_that_is_refused_is_not_left_powered(bench: ArmBench) -> None:
+    bench.calibrate()
+    bench.bus.write(3, HOMING_OFFSET, 77)
+    for servo_id in SERVO_IDS:
+        bench.bus.write(servo_id, TORQUE_ENABLE, 1)
+
+    with pytest.raises(CalibrationMismatch):
+        Follower.open(bench.bus, CALIBRATION, bench.clock)
+
+    assert [bench.bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
