@@ -7,120 +7,121 @@ servo back, so that it can say one of two things: off (read back), or not reacha
 
 import numpy as np
 
-from robot.bus import ServoBus, joint_name
+from robot.arm_setup import check_calibration, check_servos, configure
+from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
 from robot.clock import Clock
-from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
-from robot.joint_reader import JointReader
+from robot.errors import ServoTimeout, So101Error
 from robot.joints import (
+    DEG_PER_TICK,
     GRIPPER,
-    JOINTS,
     SERVO_IDS,
     Calibration,
     FloatVector,
+    TickVector,
     deg_to_ticks,
+    ticks_to_deg,
 )
 from robot.loop import JointSample
 from robot.registers import (
-    ACCELERATION,
-    D_COEFFICIENT,
     GOAL_POSITION,
-    GOAL_VELOCITY,
-    HOMING_OFFSET,
-    I_COEFFICIENT,
     LOCK,
-    MAX_POSITION_LIMIT,
-    MAX_TORQUE_LIMIT,
-    MAXIMUM_ACCELERATION,
-    MIN_POSITION_LIMIT,
-    MODEL_NUMBER_STS3215,
-    OPERATING_MODE,
-    OVERLOAD_TORQUE,
-    P_COEFFICIENT,
-    PHASE,
     PRESENT_POSITION,
-    PROTECTION_CURRENT,
-    RETURN_DELAY_TIME,
+    STATE_BLOCK,
     TORQUE_ENABLE,
-    TORQUE_LIMIT,
-    Register,
+    decode_sign_magnitude,
 )
 
 TORQUE_OFF = "off (read back)"
 TORQUE_ON = "on (read back)"
 TORQUE_UNKNOWN = "not reachable: cut the power"
 
-PHASE_MULTI_TURN = 0x10  # angle feedback beyond one turn: positions would leave 0..4095
-# What LeRobot 0.6 configures on a follower (so_follower.py, feetech.py), so that both leave the
-# same arm behind.
-FOLLOWER_REGISTERS: tuple[tuple[Register, int], ...] = (
-    (RETURN_DELAY_TIME, 0),
-    (MAXIMUM_ACCELERATION, 254),
-    (OPERATING_MODE, 0),
-    (P_COEFFICIENT, 16),
-    (I_COEFFICIENT, 0),
-    (D_COEFFICIENT, 32),
-)
-GRIPPER_REGISTERS: tuple[tuple[Register, int], ...] = (
-    (MAX_TORQUE_LIMIT, 500),
-    (PROTECTION_CURRENT, 250),
-    (OVERLOAD_TORQUE, 25),
-)
-# RAM that another tool may have left changed; position mode obeys all three.
-MOTION_REGISTERS: tuple[tuple[Register, int], ...] = (
-    (ACCELERATION, 254),
-    (GOAL_VELOCITY, 0),
-    (TORQUE_LIMIT, 1000),
-)
-GRIPPER_TORQUE_LIMIT = 500
+MA_PER_COUNT = 6.5
+FIRST_READ_TRIES = 10
+# The follower holds its last goal meanwhile; then the loop ends and releases it.
+SILENCE_LIMIT_S = 0.5
 
 
-def check_servos(bus: ServoBus, arm_name: str) -> None:
-    """Ping the six servos.
+class JointReader:
+    """Turn block replies into joint samples.
 
-    Raises:
-        NotConnected: names the servos that are missing and the cable to look at.
+    A servo that was silent keeps its last value, with its old time.
     """
-    models = {servo_id: bus.ping(servo_id) for servo_id in bus.ids}
-    missing = [servo_id for servo_id, model in models.items() if model is None]
-    if len(missing) == len(bus.ids):
-        raise NotConnected(
-            f"no servo answers on {bus.port.name} ({arm_name}): "
-            "check that the arm has power and that this is its port"
-        )
-    if missing:
-        first = missing[0]
-        before = f"servo {first - 1}" if first > 1 else "the adapter"
-        names = ", ".join(joint_name(servo_id) for servo_id in missing)
-        raise NotConnected(
-            f"{names} of the {arm_name} on {bus.port.name} gave no answer: "
-            f"check the plug between {before} and servo {first}"
-        )
-    wrong = {servo_id: model for servo_id, model in models.items() if model != MODEL_NUMBER_STS3215}
-    if wrong:
-        raise NotConnected(
-            f"{arm_name} on {bus.port.name}: "
-            f"expected STS3215 servos (model {MODEL_NUMBER_STS3215}), found {wrong}; "
-            "check that this is an SO-101"
+
+    def __init__(self, bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
+        self._bus = bus
+        self._calibration = calibration
+        self._arm_name = arm_name
+        self._block = BlockRead(STATE_BLOCK, SERVO_IDS)
+        count = len(SERVO_IDS)
+        self._ticks: TickVector = np.zeros(count, dtype=np.int64)
+        self._raw = np.zeros((4, count))  # velocity, load, voltage, temperature
+        self._current = np.zeros(count)
+        self._status = [0] * count
+        self._time_s: FloatVector = np.full(count, -np.inf)
+        low, high = calibration.range_min_ticks, calibration.range_max_ticks
+        self._units_per_tick = np.full(count, DEG_PER_TICK)
+        self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
+
+    def prime(self) -> None:
+        """Read until every servo was heard: no sample ever holds a value that nobody sent.
+
+        Raises:
+            ServoTimeout: a servo was never heard.
+        """
+        reply = self._bus.read_block(self._block)
+        for _ in range(FIRST_READ_TRIES - 1):
+            if len(reply.data) == len(SERVO_IDS):
+                break
+            reply = self._bus.read_block(self._block)
+        silent = [joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data]
+        if silent:
+            raise ServoTimeout(
+                f"{', '.join(silent)} of the {self._arm_name} on {self._bus.port.name} "
+                "gave no state: check the plug"
+            )
+        self._take(reply)
+
+    def request(self) -> None:
+        """Ask all servos; returns at once."""
+        self._bus.request(self._block)
+
+    def collect(self) -> JointSample:
+        """Wait for the answers; raises ServoTimeout when a servo has been silent for too long."""
+        return self._take(self._bus.collect(self._block))
+
+    def _take(self, reply: BlockReply) -> JointSample:
+        for index, servo_id in enumerate(SERVO_IDS):
+            data = reply.data.get(servo_id)
+            if data is None:
+                self._check_silence(index, reply.time_s)
+                continue
+            position, velocity, load, current = (
+                int.from_bytes(data[start : start + 2], "little") for start in (0, 2, 4, 13)
+            )
+            self._ticks[index] = decode_sign_magnitude(position, 15)
+            self._raw[0, index] = decode_sign_magnitude(velocity, 15)
+            self._raw[1, index] = decode_sign_magnitude(load, 10) / 10
+            self._raw[2, index] = data[6] / 10
+            self._raw[3, index] = data[7]
+            self._current[index] = decode_sign_magnitude(current, 15) * MA_PER_COUNT
+            self._status[index] = reply.status[servo_id]
+            self._time_s[index] = reply.time_s
+        return JointSample(
+            time_s=self._time_s.copy(),
+            position_deg=ticks_to_deg(self._ticks, self._calibration),
+            velocity_deg_s=self._raw[0] * self._units_per_tick,
+            load_pct=self._raw[1].copy(),
+            voltage_v=self._raw[2].copy(),
+            temperature_celsius=self._raw[3].copy(),
+            current_ma=self._current.copy(),
+            status=tuple(self._status),
         )
 
-
-def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
-    """Compare the servos' stored values with the file.
-
-    Raises:
-        CalibrationMismatch: names the first joint that differs.
-    """
-    for name, joint in zip(JOINTS, calibration.joints, strict=True):
-        stored = tuple(
-            bus.read(joint.id, register)
-            for register in (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
-        )
-        expected = (joint.homing_offset, joint.range_min, joint.range_max)
-        if stored != expected:
-            raise CalibrationMismatch(
-                f"the {arm_name} on {bus.port.name} is not the arm of its calibration: "
-                f"{name} stores offset and range {stored}, the file says {expected}. "
-                "Plug the right arm in, or run 'so101 calibrate'"
+    def _check_silence(self, index: int, now_s: float) -> None:
+        if now_s - self._time_s[index] > SILENCE_LIMIT_S:
+            raise ServoTimeout(
+                f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} "
+                "stays silent: check its plug and the power, then start again"
             )
 
 
@@ -181,7 +182,7 @@ class Follower:
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
         follower.release()
-        follower._configure()
+        configure(bus)
         follower._reader.prime()
         return follower
 
@@ -231,30 +232,6 @@ class Follower:
         """Take torque off, read it back, and say the state; never raises."""
         self.torque_state = release_torque(self.bus)
         return self.torque_state
-
-    def _configure(self) -> None:
-        """Write only registers that differ (flash wears), read back, and lock the EEPROM again."""
-        for servo_id in SERVO_IDS:
-            wanted = list(FOLLOWER_REGISTERS)
-            phase = self.bus.read(servo_id, PHASE)
-            wanted.append((PHASE, phase & ~PHASE_MULTI_TURN))
-            if servo_id == SERVO_IDS[GRIPPER]:
-                wanted.extend(GRIPPER_REGISTERS)
-            different = [
-                (register, value)
-                for register, value in wanted
-                if self.bus.read(servo_id, register) != value
-            ]
-            if different:
-                self.bus.write(servo_id, LOCK, 0)
-                for register, value in different:
-                    self.bus.write_verified(servo_id, register, value)
-            self.bus.write(servo_id, LOCK, 1)
-            for register, value in MOTION_REGISTERS:
-                is_gripper_torque = register is TORQUE_LIMIT and servo_id == SERVO_IDS[GRIPPER]
-                self.bus.write_verified(
-                    servo_id, register, GRIPPER_TORQUE_LIMIT if is_gripper_torque else value
-                )
 
 
 def release_torque(bus: ServoBus) -> str:

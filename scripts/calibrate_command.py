@@ -18,7 +18,8 @@ from rich.live import Live
 from rich.table import Table
 
 from calibration.sweep import SweepReading, solve, store_in_servos, sweep
-from robot.arm import TORQUE_OFF, check_servos, release_torque
+from robot.arm import TORQUE_OFF, release_torque
+from robot.arm_setup import check_servos
 from robot.bus import ServoBus
 from robot.calibration_store import (
     SIDECAR_SCHEMA,

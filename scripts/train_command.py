@@ -5,6 +5,7 @@ ends; --resume goes on from the last one. On two CPU cores the default of 4000 s
 five minutes.
 """
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
