@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from arm_bench import CALIBRATION, ArmBench
 
-from robot.arm import TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
+from robot.arm import SILENCE_LIMIT_S, TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout
-from robot.arm import SILENCE_LIMIT_S
 from robot.joints import SERVO_IDS
 from robot.registers import (
     GOAL_POSITION,
