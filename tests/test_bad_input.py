@@ -33,6 +33,9 @@ from robot.port import ServoPort
 from robot.registers import PRESENT_POSITION, TORQUE_ENABLE
 from scripts.__main__ import main
 
+# The twin on ptys answers within its deadlines only where nothing else wants both cores.
+pytestmark = pytest.mark.realtime
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 TWIN = '[twin]\nseed = 0\ntask = "pick_red"\n'
 
@@ -664,7 +667,6 @@ def run_with_small_files(folder: Path, size: int, *command: str) -> tuple[Answer
     return Answer(done.returncode, done.stdout, done.stderr), left
 
 
-@pytest.mark.realtime
 @pytest.mark.parametrize("limit", ["disk", "file size"])
 def test_a_disk_that_fills_up_while_recording_ends_it_with_torque_off(
     limit: str, unpowered: Bench, tmp_path: Path
