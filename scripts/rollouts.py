@@ -64,8 +64,8 @@ class RolloutBench:
 class RolloutRecord:
     """The rollouts that ended by themselves, in order."""
 
-    outcomes: list[TrialOutcome] = field(default_factory=list)
-    timings: list[Timing] = field(default_factory=list)
+    outcomes: list[TrialOutcome] = field(default_factory=list[TrialOutcome])
+    timings: list[Timing] = field(default_factory=list[Timing])
 
 
 class RolloutOperator:
