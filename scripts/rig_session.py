@@ -5,9 +5,10 @@ the length of the command and said so. Virtual time: the same arms and loop on t
 as fast as the processor allows.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from robot.frames import CameraReader
 from robot.joints import Calibration
 from robot.limits import GoalLimiter
 from robot.port import ServoPort
-from robot.rig import RigProfile, load_rig
+from robot.rig import ArmProfile, RigProfile, load_rig
 from scripts.twin_child import ensure_twin
 from sim.twin import open_virtual
 from sim.twin_control import TwinControl, connect_control
@@ -33,15 +34,27 @@ DEFAULT_RIG = Path("configs/twin.toml")
 
 @dataclass
 class Rig:
-    """Buses and cameras of a rig, before any calibration is asked for."""
+    """A rig, before any calibration is asked for; a bus is opened when it is first wanted.
+
+    So a policy or the keys drive a follower on a table without a leader.
+    """
 
     path: Path
     profile: RigProfile
     clock: Clock
-    leader_bus: ServoBus
-    follower_bus: ServoBus
+    open_bus: Callable[[ArmProfile], ServoBus]
     cameras: dict[str, CameraReader]
     control: TwinControl | None  # None on a real rig
+
+    @cached_property
+    def leader_bus(self) -> ServoBus:
+        """The leader's bus; raises NotConnected, NoPermission or PortBusy at first use."""
+        return self.open_bus(self.profile.leader)
+
+    @cached_property
+    def follower_bus(self) -> ServoBus:
+        """The follower's bus; raises NotConnected, NoPermission or PortBusy at first use."""
+        return self.open_bus(self.profile.follower)
 
     def calibration(self, role: str) -> Calibration:
         """Load the stored calibration of "leader" or "follower"."""
@@ -100,14 +113,16 @@ def _open_virtual_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
             f"{path} describes real arms, which cannot run in virtual time: leave --virtual out"
         )
     twin = stack.enter_context(open_virtual(profile))
-    leader_port = ServoPort(twin.leader_serial, profile.leader.port, twin.clock)
-    follower_port = ServoPort(twin.follower_serial, profile.follower.port, twin.clock)
+
+    def open_bus(arm: ArmProfile) -> ServoBus:
+        line = twin.leader_serial if arm is profile.leader else twin.follower_serial
+        return stack.enter_context(ServoBus(ServoPort(line, arm.port, twin.clock), twin.clock))
+
     return Rig(
         path=path,
         profile=profile,
         clock=twin.clock,
-        leader_bus=stack.enter_context(ServoBus(leader_port, twin.clock)),
-        follower_bus=stack.enter_context(ServoBus(follower_port, twin.clock)),
+        open_bus=open_bus,
         cameras=twin.cameras,
         control=twin.control,
     )
@@ -124,12 +139,13 @@ def _open_real_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
         stack.callback(remote.close)
         control = remote
     devices = open_devices(profile, twin_pid)
-    buses: list[ServoBus] = []
-    for address in (profile.leader.port, profile.follower.port):
-        port = ServoPort.open(devices.port_path(address), clock)
-        buses.append(stack.enter_context(ServoBus(port, clock)))
+
+    def open_bus(arm: ArmProfile) -> ServoBus:
+        port = ServoPort.open(devices.port_path(arm.port), clock)
+        return stack.enter_context(ServoBus(port, clock))
+
     cameras: dict[str, CameraReader] = {}
     for name, camera in profile.cameras.items():
         cameras[name] = open_camera(name, camera, devices.camera_address(camera.address), clock)
         stack.callback(cameras[name].close)
-    return Rig(path, profile, clock, buses[0], buses[1], cameras, control)
+    return Rig(path, profile, clock, open_bus, cameras, control)

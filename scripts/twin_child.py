@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from robot.errors import NotConnected
+from robot.errors import ConfigError, NotConnected
 from robot.rig import RigProfile
 from robot.run_folder import TwinManifest, running_twins
 
@@ -25,9 +25,16 @@ def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
     When there is none, one is started, and stopped afterwards.
 
     Raises:
+        ConfigError: several run, and none can be told from the other.
         NotConnected: the twin did not start; carries its last words.
     """
     running = [manifest for manifest in running_twins() if manifest.rig == profile.name]
+    if len(running) > 1:
+        pids = ", ".join(str(manifest.pid) for manifest in running)
+        raise ConfigError(
+            f"{len(running)} twins of the rig '{profile.name}' are running (process ids {pids}); "
+            "stop all but one, or give each its own profile with another `name`"
+        )
     if running:
         yield running[0]
         return
