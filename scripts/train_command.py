@@ -114,9 +114,10 @@ def train_with_progress(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> "TrainResult":
     """Train under progress bars: images first, then steps with loss, speed and time left."""
-    # Waiting threads sleep instead of spinning: on a shared machine two spinning threads were
-    # measured ten times slower than one. OpenMP reads this when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A waiting thread spins briefly, then sleeps. By OpenMP's default two threads that share their
+    # processors with other programs spin ten times longer than they compute (measured). Read when
+    # torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     with console.status("loading torch and LeRobot"):
         from train.trainer import TrainListeners, train  # takes seconds; --help must not
 

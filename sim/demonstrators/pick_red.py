@@ -35,6 +35,10 @@ SCATTER_M = np.array(
     [0.008, 0.01, 0.008]
 )  # of the first move; the aim itself scatters by AIM_SCATTER_M
 AIM_SCATTER_M = 0.0015
+# A person arrives beside the block and corrects by eye; a learner needs to see such corrections,
+# since its own arrivals are never exact.
+ARRIVAL_SCATTER_M = np.array([0.015, 0.015, 0.008])
+ARRIVAL_TWIST_RAD = np.deg2rad(10.0)
 SPACING_M = 0.008  # between the points of a straight line
 
 OPEN_RAD = math.radians(28.0)  # 53 mm between the jaws, twice the block
@@ -121,7 +125,10 @@ class PickRedDemonstrator:
         open_rad[GRIPPER] = OPEN_RAD
         hover = self._joints(self._hover_m, self._rolled(self._joints(self._hover_m, open_rad)))
         rising = self._joints(rise, self._half_rolled(open_rad, hover))
-        approach = np.array([start_rad, rising, hover])
+        arrival_m = self._hover_m + ARRIVAL_SCATTER_M * rng.uniform(-1, 1, 3)
+        arrival = self._joints(arrival_m, hover)
+        arrival[WRIST_ROLL] += ARRIVAL_TWIST_RAD * rng.uniform(-1, 1)
+        approach = np.array([start_rad, rising, arrival, hover])
         points = np.array([self._point(row) for row in approach])
         legs_s = np.maximum(
             np.linalg.norm(np.diff(points, axis=0), axis=1) / speed_m_s,
