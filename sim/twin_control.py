@@ -21,7 +21,7 @@ class TwinStatus(msgspec.Struct, frozen=True):
 
     time_s: float  # of the twin, on the rig's clock
     hand_done: dict[ArmName, bool]
-    success: bool
+    success: bool  # the task has been done since the scene was placed
     red_height_m: float
     lost_s: float = 0.0  # real time in which the world could not keep up
 

@@ -20,7 +20,7 @@ from sim.eeprom_file import load_eeproms, save_eeproms
 from sim.hands import Hand, SweepHand
 from sim.servo import ServoBank
 from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR
-from sim.tasks.pick_red import TaskStart, is_success, sample_start
+from sim.tasks.pick_red import HeldUp, TaskStart, sample_start
 from sim.virtual_camera import Snapshot
 from sim.world import STEP_S, FollowerWorld, LeaderArm
 
@@ -89,6 +89,8 @@ class Twin:
         target = int((until_s - self._origin_s) * STEPS_PER_S + _WHOLE_STEP)
         while self._steps < target:
             if self._steps % HAND_STEPS == 0:
+                # In time that was simulated: what the world could not keep up with does not count.
+                self._held_up.look(self._steps / STEPS_PER_S)
                 self._ask_hands()
             stop = min(target, self._steps - self._steps % HAND_STEPS + HAND_STEPS)
             for shutter in self._shutters:
@@ -149,6 +151,7 @@ class Twin:
         """Put arms and blocks where `start` says; hands hold the arms there."""
         pose_rad = np.array(start.arm_rad)
         self.follower.reset(start)
+        self._held_up = HeldUp(self.follower)
         self.leader.reset(pose_rad)
         self.leader_bank.reseat()
         self.follower_bank.reseat()
@@ -193,8 +196,8 @@ class Twin:
 
     @property
     def is_success(self) -> bool:
-        """Tell whether the task is done."""
-        return is_success(self.follower)
+        """Tell whether the task has been done since the scene was placed."""
+        return self._held_up.is_reached
 
     # -- EEPROM --------------------------------------------------------------------------------
 

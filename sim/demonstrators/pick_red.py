@@ -21,7 +21,7 @@ from robot.kinematics import (
 )
 from sim.demonstrators.steady_hand import SteadyHand
 from sim.hands import row_at
-from sim.tasks.pick_red import is_success
+from sim.tasks.pick_red import HELD_S, HeldUp
 from sim.world import FollowerWorld
 
 GRASP_POINT_M = np.array([0.011, 0.0, -0.095])  # between the open jaws, in the gripper body
@@ -51,7 +51,7 @@ GRIP_S = 0.25  # from closed jaws to lifting
 AIM_TOLERANCE_M = 0.008  # over the block
 TOLERANCE_M = 0.004  # around it
 PATIENCE_S = 0.8  # a person does not wait for ever for the arm to creep into place
-HELD_S = 0.3
+HOLD_S = HELD_S + 0.1  # a little longer than the task asks for
 GIVE_UP_S = 12.0
 
 
@@ -78,7 +78,7 @@ class _Line:
 class PickRedDemonstrator:
     """A `Hand` for the leader: one attempt at picking the red block of `world`.
 
-    `done` once the block has been up for `HELD_S`, or when the attempt was given up
+    `done` once the block has been up for `HOLD_S`, or when the attempt was given up
     (`has_given_up`).
     """
 
@@ -91,7 +91,7 @@ class PickRedDemonstrator:
         self._phase = _Phase.APPROACH
         self._start_s: float | None = None
         self._phase_s = 0.0
-        self._up_since_s: float | None = None
+        self._held_up = HeldUp(world, HOLD_S)
 
     def target_rad(
         self, now_s: float, own_rad: FloatVector, follower_rad: FloatVector
@@ -163,12 +163,8 @@ class PickRedDemonstrator:
         return bool(elapsed_s >= self._lines[self._phase].times_s[-1])
 
     def _judge(self, now_s: float) -> None:
-        if not is_success(self._world):
-            self._up_since_s = None
-        elif self._up_since_s is None:
-            self._up_since_s = now_s
-        elif now_s - self._up_since_s >= HELD_S:
-            self.done = True
+        self._held_up.look(now_s)
+        self.done = self.done or self._held_up.is_reached
         if self._start_s is not None and now_s - self._start_s > GIVE_UP_S and not self.done:
             self.has_given_up = self.done = True
 

@@ -17,6 +17,7 @@ RED_X_M = (0.262, 0.295)
 RED_Y_M = (-0.06, 0.06)
 YAW_RAD = (-math.radians(15.0), math.radians(15.0))
 SUCCESS_HEIGHT_M = 0.06
+HELD_S = 0.3  # up for so long: a block knocked into the air or slipping away is not picked up
 
 OTHER_COLOURS = ("blue", "green")
 COLOURS = ("red", *OTHER_COLOURS)
@@ -26,6 +27,8 @@ OTHER_Y_M = (-0.16, 0.16)
 # the red block.
 RED_CLEARANCE_M = 0.085
 OTHER_CLEARANCE_M = 0.05
+
+_ROUNDING_S = 1e-6  # of differences of times
 
 # Folded: the forearm leans on the shoulder and the fingers hover over the table, so that the arm
 # stays put with and without torque.
@@ -82,9 +85,28 @@ def sample_start(rng: np.random.Generator) -> TaskStart:
     return TaskStart(seed, red, tuple(others), tuple(float(angle) for angle in arm_rad))
 
 
-def is_success(world: _HasBlocks) -> bool:
-    """Say whether the red block is up."""
+def is_up(world: _HasBlocks) -> bool:
+    """Say whether the red block is up at this moment."""
     return bool(world.block_position_m("red")[2] > SUCCESS_HEIGHT_M)
+
+
+class HeldUp:
+    """Whether the red block has been up for a time without a break."""
+
+    def __init__(self, world: _HasBlocks, held_s: float = HELD_S) -> None:
+        self.is_reached = False  # for good: what happens to the block afterwards is not judged
+        self._world = world
+        self._held_s = held_s
+        self._up_since_s: float | None = None
+
+    def look(self, now_s: float) -> None:
+        """Look at the block; to be called every hundredth of a second or oftener."""
+        if not is_up(self._world):
+            self._up_since_s = None
+        elif self._up_since_s is None:
+            self._up_since_s = now_s
+        elif now_s - self._up_since_s >= self._held_s - _ROUNDING_S:
+            self.is_reached = True
 
 
 def _distance_m(a: BlockPose, b: BlockPose) -> float:

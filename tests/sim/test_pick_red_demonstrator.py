@@ -9,7 +9,7 @@ import pytest
 from robot.joints import SERVO_IDS, FloatVector
 from sim.demonstrators.pick_red import GIVE_UP_S, PickRedDemonstrator
 from sim.servo import ServoBank
-from sim.tasks.pick_red import TaskStart, is_success, sample_start
+from sim.tasks.pick_red import TaskStart, is_up, sample_start
 from sim.world import FollowerWorld, LeaderArm
 
 STEPS_PER_RAD = 4096 / (2 * np.pi)
@@ -71,7 +71,7 @@ def rollouts() -> list[Rollout]:
 
 
 def test_it_picks_the_red_block(rollouts: list[Rollout]) -> None:
-    successes = sum(is_success(each.world) and not each.hand.has_given_up for each in rollouts)
+    successes = sum(is_up(each.world) and not each.hand.has_given_up for each in rollouts)
 
     # 50 of 50 when measured over seeds 0..49; one failure is bad luck, two are a defect.
     assert successes >= len(rollouts) - 1
@@ -98,7 +98,7 @@ def test_the_follower_sags_and_the_person_corrects(rollouts: list[Rollout]) -> N
 
 def test_the_block_is_held_between_the_jaws_not_pushed_up(rollouts: list[Rollout]) -> None:
     for each in rollouts:
-        if is_success(each.world):
+        if is_up(each.world):
             tip_m = each.world.data.site("gripperframe").xpos
             assert np.linalg.norm(each.world.block_position_m("red") - tip_m) < 0.03
 

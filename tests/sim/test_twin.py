@@ -297,3 +297,22 @@ def test_an_eeprom_that_cannot_be_kept_is_said_and_leaves_nothing_half_written(
 def test_refuses_what_the_twin_does_not_have(profile: RigProfile, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         open_virtual(profile)
+
+
+def test_success_is_a_block_held_up_not_one_that_flies_past(rig: VirtualRig) -> None:
+    """A block dropped from 0.3 m is up for 0.22 s, one dropped from 1.2 m for 0.48 s."""
+    seen: list[bool] = []
+    world = rig.twin.follower
+    address = int(world.model.jnt_qposadr[world.model.body("red").jntadr[0]])
+    for height_m in (0.3, 1.2):
+        rig.control.reset(0)
+        world.data.qpos[address + 2] = height_m
+        rig.clock.sleep_until(rig.clock.now_s() + 0.1)
+        assert rig.control.status().red_height_m > 0.06
+        assert not rig.control.status().success
+        rig.clock.sleep_until(rig.clock.now_s() + 0.7)
+        seen.append(rig.control.status().success)
+
+    assert seen == [False, True]
+    rig.control.reset(0)
+    assert not rig.control.status().success

@@ -9,7 +9,7 @@ import pytest
 from robot.joints import JOINTS, FloatVector
 from robot.kinematics import RANGE_MAX_RAD, RANGE_MIN_RAD, ArmKinematics, model_rad_to_deg
 from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR
-from sim.tasks.pick_red import REST_RAD, TaskStart, is_success, sample_start
+from sim.tasks.pick_red import REST_RAD, TaskStart, is_up, sample_start
 from sim.world import STEP_S, FollowerWorld, LeaderArm, geared_friction
 
 LIMP = np.zeros(6)
@@ -161,14 +161,14 @@ def test_a_reset_leaves_nothing_of_the_past() -> None:
     assert used.data.time == pytest.approx(100 * STEP_S)
 
 
-def test_success_is_a_block_above_six_centimetres(world: FollowerWorld) -> None:
+def test_up_is_a_block_above_six_centimetres(world: FollowerWorld) -> None:
     start = sample_start(np.random.default_rng(4))
     world.reset(start)
 
-    assert not is_success(world)
+    assert not is_up(world)
     address = int(world.model.jnt_qposadr[world.model.body("red").jntadr[0]])
     world.data.qpos[address + 2] = 0.061
-    assert is_success(world)
+    assert is_up(world)
 
 
 def test_a_start_survives_being_written_down() -> None:
