@@ -191,8 +191,10 @@ def _floats(values: ArrayLike) -> NDArray[np.float64]:
 def _ranges(
     series: Sequence[Series], *, zero: bool = True
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    x = np.concatenate([_floats(one.x) for one in series])
-    y = np.concatenate([_floats(one.y) for one in series])
+    x = np.concatenate([_floats([]), *(_floats(one.x) for one in series)])
+    y = np.concatenate([_floats([]), *(_floats(one.y) for one in series)])
+    if not len(x):
+        return (0.0, 1.0), (0.0, 1.0)
     y_low, y_high = float(y.min()), float(y.max())
     margin = 0.06 * (y_high - y_low or 1.0)
     low = 0.0 if zero and y_low >= 0 else y_low - margin
