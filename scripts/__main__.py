@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 
 from robot.errors import ConfigError, So101Error
+from scripts.steps import INTERRUPTED, end_with_starter
 
 # In the order a newcomer needs them.
 COMMANDS = {
@@ -47,6 +48,7 @@ def check_durations(args: object) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    end_with_starter()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"so101 {name}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place that turns a defect into a sentence
         log = Path(os.environ.get("SO101_LOG", "outputs/last_error.log"))
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,28 @@
 """Do the whole job on the digital twin: calibrate, record, train and evaluate.
 
-Then a demonstration and a rollout in real time. Every step is a command that can be repeated by
-hand; the report lists them all. Nothing but a processor is needed.
+Then a demonstration and a rollout in real time. Every step is a command of its own; the report
+lists them all. The arms are the demo's own (OUTPUT/rig.toml): it touches no other twin. Nothing but
+a processor is needed.
 """
 
+import json
 import os
+import shlex
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 
+from robot.devices import TWIN
 from robot.errors import ConfigError
+from robot.rig import RigProfile, TwinProfile, load_rig
 from scripts.demo_report import DemoStep, write_report
+from scripts.rig_session import DEFAULT_RIG
+from scripts.steps import INTERRUPTED, run_step
 
 MEBIBYTE = 1024**2
 NEEDED_MIB = 2000  # journals, dataset, cache and checkpoints of a full run, with room to spare
@@ -45,7 +51,7 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 FULL = Scale(episodes=150, train_steps=4000, trials=50)
-QUICK = Scale(episodes=12, train_steps=250, trials=6)
+QUICK = Scale(episodes=10, train_steps=200, trials=4)
 
 
 def main(args: Args) -> int:
@@ -60,16 +66,21 @@ def main(args: Args) -> int:
             "the policy cannot be expected to succeed; run the full demo for that",
             highlight=False,
         )
+    profile = load_rig(DEFAULT_RIG)
     _make_room(args.output)
+    rig = write_rig(profile, args.output)
     steps: list[DemoStep] = []
     started_s = time.monotonic()
-    for title, words in _plan(args, scale):
+    for title, words in plan_steps(args, scale, rig):
         console.rule(f"[bold]{len(steps) + 1}. {title}[/]", align="left")
-        command = "./so101 " + " ".join(words)
+        command = shlex.join(["./so101", *words])
         console.print(f"[dim]{command}[/]", highlight=False, soft_wrap=True)
         step_s = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", "scripts", *words], check=False).returncode
+        code = run_step(words)
         steps.append(DemoStep(title, command, time.monotonic() - step_s))
+        if code == INTERRUPTED:
+            console.print(f"interrupted in step {len(steps)} ({title}); the next demo begins anew")
+            return code
         if code:
             console.print(
                 f"step {len(steps)} ({title}) ended with exit code {code}; "
@@ -85,29 +96,72 @@ def main(args: Args) -> int:
     return 0
 
 
-def _plan(args: Args, scale: Scale) -> list[tuple[str, list[str]]]:
+def plan_steps(args: Args, scale: Scale, rig: Path) -> list[tuple[str, list[str]]]:
     """Return title and command line of each step."""
     out = str(args.output)
     seed = str(args.seed)
-    record = ["record", "--output", f"{out}/data", "--demonstrator", "--virtual"]
+    on_rig = ["--rig", str(rig)]
+    calibrate = ["calibrate", *on_rig, "--virtual"]
+    record = ["record", *on_rig, "--output", f"{out}/data", "--demonstrator", "--virtual"]
     record += ["--episodes", str(scale.episodes), "--seed", seed]
     train = ["train", f"{out}/data/dataset", "--output", f"{out}/train"]
     train += ["--steps", str(scale.train_steps), "--seed", seed]
-    evaluate = ["evaluate", f"{out}/train", "--trials", str(scale.trials)]
+    evaluate = ["evaluate", f"{out}/train", *on_rig, "--trials", str(scale.trials)]
     evaluate += ["--training-journals", f"{out}/data/journals", "--control", "nearest-replay"]
     evaluate += ["--output", f"{out}/evaluation/results.json"]
-    demonstrate = ["record", "--output", f"{out}/realtime", "--demonstrator"]
+    demonstrate = ["record", *on_rig, "--output", f"{out}/realtime", "--demonstrator"]
     demonstrate += ["--episodes", "1", "--seed", "500000"]
-    deploy = ["deploy", f"{out}/train", "--yes", "--episodes", "1", "--record", f"{out}/rollout"]
+    deploy = ["deploy", f"{out}/train", *on_rig, "--yes", "--episodes", "1"]
+    deploy += ["--record", f"{out}/rollout"]
     deploy += ["--seed", "600000", "--output", f"{out}/rollout/results.json"]
     return [
-        ("calibrate both arms, by an emulated hand", ["calibrate", "--virtual"]),
+        ("calibrate both arms, by an emulated hand", calibrate),
         ("record demonstrations and derive the dataset", record),
         ("train", train),
         ("evaluate, with replay of the nearest demonstration as control", evaluate),
         ("one demonstration in real time, over serial devices", demonstrate),
         ("one rollout in real time, over serial devices", deploy),
     ]
+
+
+def write_rig(profile: RigProfile, output: Path) -> Path:
+    """Write the demo's own rig: `profile` with names, calibration and EEPROM that nobody shares.
+
+    Raises:
+        ConfigError: `profile` has an arm that is not emulated; the demo moves arms unattended.
+    """
+    arms = (profile.leader, profile.follower)
+    if profile.twin is None or not all(arm.port.startswith(TWIN) for arm in arms):
+        raise ConfigError(
+            f"{DEFAULT_RIG} describes real arms, and the demo moves them unattended: "
+            "restore it, and keep real arms in a profile of their own"
+        )
+    leader, follower = (
+        msgspec.structs.replace(arm, calibration_dir=str(output / "twin" / "calibration"))
+        for arm in arms
+    )
+    twin: TwinProfile = msgspec.structs.replace(
+        profile.twin, eeprom_file=str(output / "twin" / "eeprom.json")
+    )
+    own = msgspec.structs.replace(
+        profile, name=f"demo-{os.getpid()}", leader=leader, follower=follower, twin=twin
+    )
+    lines = [f"# The rig of this demo: {DEFAULT_RIG}, with files of its own."]
+    path = output / "rig.toml"
+    path.write_text("\n".join([*lines, *_toml(msgspec.to_builtins(own))]) + "\n", encoding="utf-8")
+    return path
+
+
+def _toml(table: dict[str, Any], name: str = "") -> list[str]:
+    """Return the lines of a table; its strings and numbers are written in JSON as in TOML."""
+    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    if name and values:
+        lines = ["", f"[{name}]", *lines]
+    for key in (key for key in table if key not in values):
+        quoted = key if key.isidentifier() else json.dumps(key)
+        lines += _toml(table[key], f"{name}.{quoted}" if name else quoted)
+    return lines
 
 
 def _make_room(output: Path) -> None:

@@ -231,7 +231,11 @@ def _steps_section(steps: list[DemoStep], total_s: float) -> str:
         for number, step in enumerate(steps, start=1)
     )
     return (
-        f"<h2>Every step, to repeat by hand</h2><table>{rows}"
+        "<h2>Every step</h2>"
+        "<p>These commands were run, in this order. To repeat one by hand: <code>train</code> "
+        "refuses a folder that holds a run, so give it another <code>--output</code> or remove "
+        "that folder first; <code>record</code> appends to what is there; the others replace "
+        f"their results.</p><table>{rows}"
         f"<tr><td><td>together<td class=n>{total_s:.0f} s</table>"
     )
 

@@ -5,8 +5,6 @@ f end it marked as success / failure, ← or r discards, Esc or q finishes. On t
 lets a script move the leader; --virtual does it as fast as the processor allows.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,6 +36,7 @@ from scripts.recording import (
     read_gains,
 )
 from scripts.rig_session import DEFAULT_RIG, open_rig
+from scripts.steps import run_step
 from scripts.stopping import stop_on_signals
 from scripts.virtual_recording import record_virtually
 from teleop.leader import LeaderGoals
@@ -165,16 +164,7 @@ def seeds_from(first: int) -> Callable[[int, int], int]:
 
 def export(args: Args, journals: Path) -> int:
     """Derive the dataset in a process of its own; its encoders lower their priority themselves."""
-    command = [
-        sys.executable,
-        "-m",
-        "scripts",
-        "export",
-        str(journals),
-        "--output",
-        str(args.output / "dataset"),
-    ]
-    return subprocess.run(command, check=False).returncode
+    return run_step(["export", str(journals), "--output", str(args.output / "dataset")])
 
 
 def _check(args: Args) -> None:
