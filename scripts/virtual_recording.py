@@ -55,15 +55,26 @@ def record_virtually(
                 on_saved()
         return saved, failed
     context = multiprocessing.get_context("spawn")
-    initializer = partial(die_with_parent, os.getpid(), signal.SIGKILL)
+    initializer = partial(_begin_worker, os.getpid())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=initializer) as pool:
         pending = {pool.submit(record_job, job): job for job in jobs}
-        for future in as_completed(pending):
-            failed += future.result()
-            saved += len(pending[future])
-            for _ in pending[future]:
-                on_saved()
+        try:
+            for future in as_completed(pending):
+                failed += future.result()
+                saved += len(pending[future])
+                for _ in pending[future]:
+                    on_saved()
+        except BaseException:  # else the pool would record all the rest before it lets go
+            for worker in multiprocessing.active_children():
+                worker.kill()  # virtual rigs hold nothing that needs a good-bye
+            raise
     return saved, failed
+
+
+def _begin_worker(parent_pid: int) -> None:
+    """Leave Ctrl-C to the parent, and go when the parent goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent_pid, signal.SIGKILL)
 
 
 def _record_job(rig_path: Path, folder: Path, task: str, seed: int, numbers: list[int]) -> int:
