@@ -35,7 +35,16 @@ class Alignment:
     asked_deg: FloatArray  # (m, 6), what was asked
     frame_index: dict[str, IntArray]  # camera → (m,) index into its frames
     frame_offset_s: dict[str, FloatArray]  # camera → (m,) capture time minus row time
-    rows_left_out: int  # rows of the episode that some camera or joint did not cover
+    rows_left_out: int  # of the episode, from its first goal to its last
+    why_left_out: str  # who did not cover them, the worst first; empty when none is left out
+
+    @property
+    def gap(self) -> str:
+        """Say in words what is left out; empty when nothing is."""
+        if not self.rows_left_out:
+            return ""
+        rows_in_all = len(self.row_s) + self.rows_left_out
+        return f"{self.rows_left_out} of {rows_in_all} rows left out ({self.why_left_out})"
 
 
 def row_times(start_s: float, end_s: float, fps: int) -> FloatArray:
@@ -131,20 +140,27 @@ def align(journal: Journal, fps: int) -> Alignment:
     for name, capture_s in captures.items():
         first_s = max(first_s, float(capture_s[0]) - periods[name] / 2)
         last_s = min(last_s, float(capture_s[-1]) + periods[name] / 2)
-    row_s = row_times(_anchor_s(captures, periods, first_s), last_s, fps)
-    state_deg, covered = interpolate_joints(
+    anchor_s = _anchor_s(captures, periods, first_s)
+    row_s = _all_rows(journal, anchor_s, last_s, max(periods.values(), default=0.0), fps)
+    covered = (row_s >= anchor_s - 1e-9) & (row_s <= last_s + 1e-6 / fps)
+    uncovered: dict[str, BoolArray] = {}  # by whom
+    state_deg, joints_cover = interpolate_joints(
         journal.joints.time_s, journal.joints.position_deg, row_s
     )
     sent_s = np.repeat(journal.goals.sent_s[:, None], journal.goals.sent_deg.shape[1], axis=1)
     action_deg, goals_cover = interpolate_joints(sent_s, journal.goals.sent_deg, row_s)
     asked_deg, _ = interpolate_joints(sent_s, journal.goals.asked_deg, row_s)
-    covered &= goals_cover
+    uncovered["joint samples"], uncovered["goals"] = ~joints_cover, ~goals_cover
     frame_index: dict[str, IntArray] = {}
     frame_offset_s: dict[str, FloatArray] = {}
     for name, capture_s in captures.items():
         frame_index[name] = nearest(capture_s, row_s)
         frame_offset_s[name] = capture_s[frame_index[name]] - row_s
-        covered &= np.abs(frame_offset_s[name]) <= MAX_FRAME_OFFSET_PERIODS * periods[name] + 1e-9
+        uncovered[f"camera '{name}'"] = (
+            np.abs(frame_offset_s[name]) > MAX_FRAME_OFFSET_PERIODS * periods[name] + 1e-9
+        )
+    for mask in uncovered.values():
+        covered &= ~mask
     rows = longest_run(covered)
     count = rows.stop - rows.start
     if count < MIN_ROWS:
@@ -162,7 +178,31 @@ def align(journal: Journal, fps: int) -> Alignment:
         frame_index={name: index[rows] for name, index in frame_index.items()},
         frame_offset_s={name: offset_s[rows] for name, offset_s in frame_offset_s.items()},
         rows_left_out=len(row_s) - count,
+        why_left_out=_blame(uncovered),
     )
+
+
+def _all_rows(
+    journal: Journal, anchor_s: float, last_s: float, period_s: float, fps: int
+) -> FloatArray:
+    """Return the rows from the first goal to the last, on the anchor's grid.
+
+    At either end what one camera period and one sample gap explain is no row of the episode: there
+    a row lacks a sample on one side.
+    """
+    edge_s = MAX_SAMPLE_GAP_S + period_s
+    begin_s, end_s = float(journal.goals.sent_s[0]), float(journal.goals.sent_s[-1])
+    before = int((anchor_s - begin_s) * fps) if anchor_s - begin_s > edge_s else 0
+    end_s = end_s if end_s - last_s > edge_s else last_s
+    after = row_times(anchor_s, end_s, fps)
+    return np.concatenate((anchor_s - np.arange(before, 0, -1) / fps, after))
+
+
+def _blame(uncovered: dict[str, BoolArray]) -> str:
+    counts = sorted(
+        ((int(mask.sum()), name) for name, mask in uncovered.items() if mask.any()), reverse=True
+    )
+    return ", ".join(f"{name} silent for {rows} of them" for rows, name in counts)
 
 
 def _known(journal: Journal) -> FloatArray:

@@ -47,6 +47,7 @@ class ExportResult:
     added: int
     already_there: int
     skipped: tuple[tuple[str, str], ...]  # (journal, why it makes no episode)
+    gaps: tuple[tuple[str, str], ...]  # (journal that was added, rows it lost and why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class _Options:
     task: str | None
     codec: str
     workers: int
+    allow_gaps: bool
     progress: Progress | None
 
 
@@ -69,6 +71,7 @@ def export_dataset(
     codec: str = "h264",
     workers: int = 2,
     rebuild: bool = False,
+    allow_gaps: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Append journals to the dataset at `root`, in the order given; create it when it is new.
@@ -82,6 +85,7 @@ def export_dataset(
     codec: `h264` or `libsvtav1`.
     workers: encoding processes; 0: encode in this process.
     rebuild: write the dataset anew beside the old one and exchange them at the end.
+    allow_gaps: also take episodes that lose more than a twentieth of their rows.
     progress: called after each journal.
 
     Raises:
@@ -93,7 +97,7 @@ def export_dataset(
         raise ConfigError("no journal to export; name a folder that holds episode_*.mcap files")
     if fps <= 0:
         raise ConfigError(f"a dataset needs at least 1 row a second, not {fps}")
-    options = _Options(repo_id, fps, task, codec, workers, progress)
+    options = _Options(repo_id, fps, task, codec, workers, allow_gaps, progress)
     if not rebuild:
         return _append(journals, root, options)
     fresh = root.with_name(f".{root.name}.rebuild")
@@ -127,16 +131,27 @@ def _append(journals: Sequence[Path], root: Path, options: _Options) -> ExportRe
         writer.check_encoding(options.fps, encoder_named(options.codec))
     wanted = [path for path in journals if not writer.holds(identities[path])]
     jobs = [
-        EncodeJob(path, identities[path], writer.staging, options.fps, options.codec, options.task)
+        EncodeJob(
+            path,
+            identities[path],
+            writer.staging,
+            options.fps,
+            options.codec,
+            options.task,
+            options.allow_gaps,
+        )
         for path in wanted
     ]
     skipped: list[tuple[str, str]] = []
+    gaps: list[tuple[str, str]] = []
     added = 0
     try:
         for done, (job, outcome) in enumerate(_encoded(jobs, options.workers), start=1):
             if isinstance(outcome, EncodedEpisode):
                 writer.commit(outcome, _info(outcome, options))
                 added += 1
+                if outcome.gap:
+                    gaps.append((job.journal.name, outcome.gap))
             else:
                 skipped.append((job.journal.name, str(outcome)))
             if options.progress:
@@ -152,6 +167,7 @@ def _append(journals: Sequence[Path], root: Path, options: _Options) -> ExportRe
         added=added,
         already_there=len(journals) - len(wanted),
         skipped=tuple(skipped),
+        gaps=tuple(gaps),
     )
 
 

@@ -15,7 +15,10 @@ from record.header import header_to_metadata
 from record.images import Image, decode_jpeg
 from record.journal_reader import FrameTrack, Journal, read_journal
 from record.video import check_video, encode_video, encoder_named
+from robot.errors import ConfigError
 from robot.files import write_whole
+
+MAX_LEFT_OUT = 0.05  # of an episode's rows: what is left of a longer gap may lack the task's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class EncodedEpisode:
         str, object
     ]  # JSON: everything of the journal's header, and how well the rows are covered
     timing: dict[str, NDArray[np.float64]]  # a column a name: row times, frame offsets, asked goals
+    gap: str  # rows left out and why; empty when none is
 
     @property
     def length(self) -> int:
@@ -51,17 +55,24 @@ class EncodeJob:
     fps: int
     codec: str
     task: str | None  # None: the journal's own
+    allow_gaps: bool = False  # also episodes that lose more than MAX_LEFT_OUT of their rows
 
 
 def encode_episode(job: EncodeJob) -> EncodedEpisode:
     """Align, encode and check one episode.
 
     Raises:
-        ConfigError: the journal cannot make an episode; says why.
+        ConfigError: the journal cannot make an episode, or not a whole one; says why.
         StorageFull: no room for the videos.
     """
     journal = read_journal(job.journal)
     alignment = align(journal, job.fps)
+    rows_in_all = len(alignment.row_s) + alignment.rows_left_out
+    if alignment.rows_left_out > MAX_LEFT_OUT * rows_in_all and not job.allow_gaps:
+        raise ConfigError(
+            f"{job.journal}: {alignment.gap}, which is too many: "
+            "record it again, or export with --allow-gaps"
+        )
     encoder = encoder_named(job.codec)
     columns = {
         ACTION: alignment.action_deg.astype(np.float32),
@@ -90,6 +101,7 @@ def encode_episode(job: EncodeJob) -> EncodedEpisode:
         cameras={camera: (track.width, track.height) for camera, track in journal.cameras.items()},
         sidecar=_sidecar(journal, alignment),
         timing=_timing(alignment),
+        gap=alignment.gap,
     )
 
 

@@ -43,6 +43,9 @@ class Args:
     """Also take journals that were cut off (*.mcap.part), up to their last whole message."""
     rebuild: bool = False
     """Write the dataset anew (other fps, other codec); it replaces the old one at the end."""
+    allow_gaps: bool = False
+    """Also take episodes that lose more than 5 % of their rows to a silent device: of such an
+    episode only the longest stretch without a gap is left."""
 
 
 def main(args: Args) -> int:
@@ -70,6 +73,7 @@ def main(args: Args) -> int:
             codec=args.codec,
             workers=args.workers,
             rebuild=args.rebuild,
+            allow_gaps=args.allow_gaps,
             progress=lambda done, total, _name: bar.update(shown, completed=done, total=total),
         )
     print_result(result, left_out=len(paths) - len(chosen))
@@ -82,5 +86,7 @@ def print_result(result: ExportResult, *, left_out: int) -> None:
         f"{result.root}: {result.episodes} episodes, {result.frames} rows "
         f"({result.added} added, {result.already_there} were there, {left_out} left out by outcome)"
     )
-    for name, reason in result.skipped:
-        print(f"left out {name}: {reason}")
+    for name, gap in result.gaps:
+        print(f"{name}: {gap}")
+    for _name, reason in result.skipped:
+        print(f"left out {reason}")

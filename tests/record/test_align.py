@@ -106,6 +106,7 @@ def test_rows_carry_what_was_true_at_their_time(tmp_path: Path, record_episode: 
         np.testing.assert_allclose(alignment.frame_offset_s[camera], 0.0, atol=1e-6)
         assert list(np.diff(alignment.frame_index[camera])) == [1] * (len(alignment.row_s) - 1)
     assert alignment.rows_left_out == 0
+    assert alignment.gap == ""
     assert len(alignment.row_s) == 30  # the first frame lies before the first goal was sent
 
 
@@ -142,6 +143,30 @@ def test_a_gap_leaves_the_longer_side(tmp_path: Path, record_episode: Record) ->
     assert alignment.start_s > 1000.0 + 18 / 30
     assert alignment.rows_left_out >= 17
     assert np.abs(alignment.frame_offset_s["wrist"]).max() <= 1 / 30 + 1e-9
+
+
+def test_a_camera_that_goes_silent_is_counted_to_the_end_of_the_episode(
+    tmp_path: Path, record_episode: Record
+) -> None:
+    path = tmp_path / "episode_000000.mcap"
+    record_episode(path, duration_s=1.0, lost=frozenset(range(20, 100)))
+
+    alignment = align(read_journal(path), 30)
+
+    assert (len(alignment.row_s), alignment.rows_left_out) == (19, 11)
+    assert alignment.gap.startswith("11 of 30 rows left out (camera 'wrist' silent for 10 of them")
+
+
+def test_a_camera_that_begins_late_is_counted_from_the_start_of_the_episode(
+    tmp_path: Path, record_episode: Record
+) -> None:
+    path = tmp_path / "episode_000000.mcap"
+    record_episode(path, duration_s=1.0, lost=frozenset(range(10)))
+
+    alignment = align(read_journal(path), 30)
+
+    assert alignment.rows_left_out == 9  # the first frame lies before the first goal
+    assert "camera 'front' silent for 8 of them" in alignment.gap
 
 
 def test_an_episode_without_a_camera_has_rows(tmp_path: Path, record_episode: Record) -> None:

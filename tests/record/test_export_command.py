@@ -50,6 +50,27 @@ def test_failed_and_unfinished_episodes_are_left_out_unless_asked_for(
     assert "3 episodes" in printed
 
 
+def test_an_episode_that_lost_rows_is_named_and_left_out_beyond_a_twentieth(
+    tmp_path: Path, record_episode: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "journals"
+    few, many = frozenset({86, 87, 88}), frozenset(range(60, 100))
+    record_episode(folder / "episode_000000.mcap", episode=0, duration_s=3.0, lost=few)
+    record_episode(folder / "episode_000001.mcap", episode=1, duration_s=3.0, lost=many)
+
+    main(Args(folder, tmp_path / "whole", workers=0))
+    strict = capsys.readouterr().out
+    main(Args(folder, tmp_path / "all", workers=0, allow_gaps=True))
+    lenient = capsys.readouterr().out
+
+    assert "1 episodes" in strict
+    assert "episode_000000.mcap: 4 of 90 rows left out (camera 'wrist' silent for 1" in strict
+    assert "left out " + str(folder / "episode_000001.mcap") + ": 31 of 90 rows" in strict
+    assert "--allow-gaps" in strict
+    assert "2 episodes" in lenient
+    assert "episode_000001.mcap: 31 of 90 rows left out" in lenient
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
