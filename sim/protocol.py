@@ -12,7 +12,6 @@ from enum import IntEnum
 
 HEADER = b"\xff\xff"
 MAX_PACKET_BYTES = 250  # the SDK's limit, both ways
-MAX_SERVO_ID = 253
 # A frame whose rest never comes is forgotten after this silence [not documented; longer than any
 # host's gap inside one write, shorter than LeRobot's 50 ms reply timeout].
 PARTIAL_TIMEOUT_S = 0.02

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -33,6 +34,7 @@ LAYOUT = 1  # part of the key: bump when what a cache file holds changes
 KEPT_CACHES = 3  # newest datasets whose images stay on disk
 ABANDONED_S = 86400.0  # an unfinished cache of that age belongs to a killed process
 BATCH = 32  # frames made small at once
+ZEROS_BYTES = 2**20  # written at once
 DECODERS = 2  # threads; PyAV and torch work outside of Python's lock
 
 ByteArray = NDArray[np.uint8]
@@ -84,11 +86,23 @@ def _build(dataset: Dataset, folder: Path, size_px: int, progress: CacheProgress
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> ByteArray:
     """Map a new array file with all its blocks: a full disk behind a mapping kills a process."""
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]  # numpy has no types here
+    fresh: np.memmap[tuple[int, ...], np.dtype[np.uint8]] = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.uint8, shape=shape
+    )  # type: ignore[no-untyped-call]  # numpy has no types here
     with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        _take_blocks(file, fresh.offset, path.stat().st_size)
     images: ByteArray = np.load(path, mmap_mode="r+")
     return images
+
+
+def _take_blocks(file: IO[bytes], start: int, end: int) -> None:
+    """Make the zeros from `start` to `end` occupy the disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), start, end - start)
+        return
+    file.seek(start)  # macOS: what is written has its blocks
+    for at in range(start, end, ZEROS_BYTES):
+        file.write(bytes(min(ZEROS_BYTES, end - at)))
 
 
 def _fill(dataset: Dataset, key: str, images: ByteArray) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Named training settings: the whole recipe, and a short one for a first look."""
+"""How the project trains: the recipe and its values."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,4 +23,3 @@ class Recipe:
 
 
 STANDARD = Recipe()
-QUICK = Recipe(steps=1200, checkpoint_every=600)

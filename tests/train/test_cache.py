@@ -30,6 +30,21 @@ def test_every_cached_image_is_what_lerobot_reads_and_the_policy_would_see(
             np.testing.assert_array_equal(images[key][row], seen)
 
 
+def test_a_system_without_fallocate_gets_the_same_images(
+    dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(dataset_root)
+    usual = cached_images(dataset, tmp_path / "usual", 64)
+    monkeypatch.delattr("os.posix_fallocate")
+
+    written = cached_images(dataset, tmp_path / "written", 64)
+
+    for key in usual:
+        np.testing.assert_array_equal(usual[key], written[key])
+    for file in tmp_path.glob("written/*/*.npy"):
+        assert file.stat().st_blocks * 512 >= file.stat().st_size  # no holes
+
+
 def test_a_second_training_does_not_decode_again(
     dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
