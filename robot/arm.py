@@ -10,10 +10,11 @@ import numpy as np
 from robot.arm_setup import check_calibration, check_servos, configure
 from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
 from robot.clock import Clock
-from robot.errors import ServoTimeout, So101Error
+from robot.errors import CalibrationMismatch, ServoTimeout, So101Error
 from robot.joints import (
     DEG_PER_TICK,
     GRIPPER,
+    JOINTS,
     SERVO_IDS,
     Calibration,
     FloatVector,
@@ -39,6 +40,9 @@ MA_PER_COUNT = 6.5
 FIRST_READ_TRIES = 10
 # The follower holds its last goal meanwhile; then the loop ends and releases it.
 SILENCE_LIMIT_S = 0.5
+# A joint that stands farther outside its range is not powered: a servo drives straight into its
+# limits. Less than the play of a joint and the width of a sweep's hand is let pass.
+OUTSIDE_LIMIT_DEG = 2.0
 
 
 class JointReader:
@@ -58,6 +62,9 @@ class JointReader:
         self._current = np.zeros(count)
         self._status = [0] * count
         self._time_s: FloatVector = np.full(count, -np.inf)
+        # Per joint, when it first missed a read since it was last heard: a joint that nobody asked
+        # is not silent.
+        self._silent_since_s: list[float | None] = [None] * count
         low, high = calibration.range_min_ticks, calibration.range_max_ticks
         self._units_per_tick = np.full(count, DEG_PER_TICK)
         self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
@@ -106,6 +113,7 @@ class JointReader:
             self._current[index] = decode_sign_magnitude(current, 15) * MA_PER_COUNT
             self._status[index] = reply.status[servo_id]
             self._time_s[index] = reply.time_s
+            self._silent_since_s[index] = None
         return JointSample(
             time_s=self._time_s.copy(),
             position_deg=ticks_to_deg(self._ticks, self._calibration),
@@ -118,7 +126,10 @@ class JointReader:
         )
 
     def _check_silence(self, index: int, now_s: float) -> None:
-        if now_s - self._time_s[index] > SILENCE_LIMIT_S:
+        since_s = self._silent_since_s[index]
+        if since_s is None:
+            self._silent_since_s[index] = now_s
+        elif now_s - since_s > SILENCE_LIMIT_S:
             raise ServoTimeout(
                 f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} "
                 "stays silent: check its plug and the power, then start again"
@@ -142,7 +153,7 @@ class Leader:
         leader = cls(bus, calibration)
         leader._reader.prime()
         if state != TORQUE_OFF:
-            raise ServoTimeout(f"the leader on {bus.port.name} did not let go: torque {state}")
+            raise ServoTimeout(_did_not_let_go("leader", bus, state))
         return leader
 
     def read(self) -> JointSample:
@@ -176,12 +187,17 @@ class Follower:
 
         Torque goes first: a killed program may have left it on, and an arm that is refused is
         not left powered.
+
+        Raises:
+            NotConnected, CalibrationMismatch: see `arm_setup`.
+            ServoTimeout: a servo does not answer, or torque cannot be read back as off.
         """
         release_torque(bus)
         check_servos(bus, "follower")
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
-        follower.release()
+        if follower.release() != TORQUE_OFF:
+            raise ServoTimeout(_did_not_let_go("follower", bus, follower.torque_state))
         configure(bus)
         follower._reader.prime()
         return follower
@@ -195,13 +211,16 @@ class Follower:
     def torque_on(self) -> None:
         """Power the joints where they stand.
 
-        The stale goal register is overwritten before torque comes on.
+        The stale goal register is overwritten before torque comes on, and the first sample that
+        the loop can see is of after it.
 
         Raises:
+            CalibrationMismatch: a joint stands outside its range; nothing was powered.
             ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere
             (see `torque_state`).
         """
         try:
+            self._check_inside()
             for servo_id in SERVO_IDS:
                 present = self.bus.read(servo_id, PRESENT_POSITION)
                 joint = self.calibration.joints[servo_id - 1]
@@ -209,10 +228,25 @@ class Follower:
                 self.bus.write_verified(servo_id, GOAL_POSITION, goal)
                 self.bus.write_verified(servo_id, TORQUE_ENABLE, 1)
                 self.bus.write(servo_id, LOCK, 1)
+            self._reader.prime()
         except So101Error:
             self.release()
             raise
         self.torque_state = TORQUE_ON
+
+    def _check_inside(self) -> None:
+        """Refuse joints that would jump into their range when powered, before any is."""
+        outside: list[str] = []
+        for name, joint in zip(JOINTS, self.calibration.joints, strict=True):
+            present = self.bus.read(joint.id, PRESENT_POSITION)
+            out_deg = max(joint.range_min - present, present - joint.range_max) * DEG_PER_TICK
+            if out_deg > OUTSIDE_LIMIT_DEG:
+                outside.append(f"{name} stands {out_deg:.0f}° outside")
+        if outside:
+            raise CalibrationMismatch(
+                f"the follower on {self.bus.port.name}: {', '.join(outside)} its calibrated range: "
+                "move it inside by hand, then start again"
+            )
 
     def read(self) -> JointSample:
         """Return the newest sample of all six joints.
@@ -232,6 +266,13 @@ class Follower:
         """Take torque off, read it back, and say the state; never raises."""
         self.torque_state = release_torque(self.bus)
         return self.torque_state
+
+
+def _did_not_let_go(arm_name: str, bus: ServoBus, state: str) -> str:
+    return (
+        f"the {arm_name} on {bus.port.name} did not let go (torque {state}): "
+        "power it off and on, then start again"
+    )
 
 
 def release_torque(bus: ServoBus) -> str:

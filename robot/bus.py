@@ -1,10 +1,12 @@
 """The servo bus: single transactions through the SDK, block transactions by a fast path.
 
 A block read is one write of a precomputed frame, one deadline and a decode at fixed stride; a
-corrupt or missing reply costs that servo one sample and never the others, and never returns an old
-value. Every reply's error byte is kept. Facts of the protocol: docs/provenance.md.
+corrupt or missing reply never returns an old value: after it the bus keeps quiet until every late
+reply has come, and those ticks have no data. Every reply's error byte is kept. Facts of the
+protocol: docs/provenance.md.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +36,9 @@ from robot.registers import (
 _SYNC_READ = 0x82
 _SYNC_WRITE = 0x83
 _WRITE = 0x03
-QUARANTINE_S = 0.02  # after a missing reply: longer than any reply seen to be late
+# Quiet after a missing reply, longer than any reply seen to be late: a status packet has no number,
+# so that a late one passes for the answer to the next request.
+QUARANTINE_S = 0.02
 _REPLY_OVERHEAD = 6  # FF FF id len error ... checksum
 
 
@@ -133,7 +137,8 @@ class ServoBus:
         self.ids = tuple(ids)
         self.counters = BusCounters()
         self._sdk = scservo_sdk.PacketHandler(0)
-        self._is_clean = False  # the last transaction ended exactly where it should
+        self._quiet_until_s = -math.inf  # late replies may still come until then
+        self._is_asked = False  # a block request is out
         self._sent_s = 0.0
         self._goal_prefix = bytes((GOAL_POSITION.address, GOAL_POSITION.size))
 
@@ -214,16 +219,28 @@ class ServoBus:
 
     # Block transactions: the control loop ---------------------------------------------------------
 
-    def request(self, block: BlockRead) -> None:
-        """Send a block request and return at once; `collect` waits for the replies."""
-        if not self._is_clean:
-            self.port.flush_input()
-        self._is_clean = False
-        self._sent_s = self.clock.now_s()
+    def request(self, block: BlockRead) -> bool:
+        """Send a block request and return at once; `collect` waits for the replies.
+
+        Sends nothing and returns False while late replies of an earlier one may still come.
+        """
+        now_s = self.clock.now_s()
+        self._is_asked = now_s >= self._quiet_until_s
+        if not self._is_asked:
+            return False
+        self.port.flush_input()
+        self._sent_s = now_s
         self.port.send(block.request)
+        return True
 
     def collect(self, block: BlockRead) -> BlockReply:
-        """Wait for the replies to `request` until its deadline; silent servos are left out."""
+        """Wait for the replies to `request` until its deadline; silent servos are left out.
+
+        Empty, and at once, when `request` sent nothing.
+        """
+        if not self._is_asked:
+            return BlockReply({}, {}, self.clock.now_s())
+        self._is_asked = False
         deadline_s = self._sent_s + block.deadline_s
         received = b""
         while len(received) < block.reply_bytes:
@@ -233,8 +250,8 @@ class ServoBus:
             received += part
         now_s = self.clock.now_s()
         data, status, is_exact = block.decode(received)
-        self._is_clean = is_exact
         if not is_exact:
+            self._quiet_until_s = now_s + QUARANTINE_S
             self.counters.resyncs += 1
             for servo_id in block.ids:
                 if servo_id not in data:
@@ -242,7 +259,8 @@ class ServoBus:
         return BlockReply(data, status, (self._sent_s + now_s) / 2)
 
     def read_block(self, block: BlockRead) -> BlockReply:
-        """Request and collect."""
+        """Wait out the quiet time, request and collect; not for the control loop."""
+        self.clock.sleep_until(self._quiet_until_s)
         self.request(block)
         return self.collect(block)
 
@@ -257,7 +275,6 @@ class ServoBus:
     def broadcast_torque_off(self) -> None:
         """Tell every servo to let go, twice; nothing answers, so read back afterwards."""
         packet = frame(BROADCAST_ID, _WRITE, bytes((TORQUE_ENABLE.address, 0)))
-        self._is_clean = False
         self.port.send(packet)
         self.port.send(packet)
 
@@ -267,11 +284,11 @@ class ServoBus:
         What still comes is flushed before the next request.
         """
         self.counters.note_timeout(servo_id)
-        self.clock.sleep_until(self.clock.now_s() + QUARANTINE_S)
+        self._quiet_until_s = self.clock.now_s() + QUARANTINE_S
 
     def _call[T](self, transaction: Callable[[], T]) -> T:
-        """Run an SDK transaction; its "in use" flag never survives an exception."""
-        self._is_clean = False
+        """Run an SDK transaction in its turn; its "in use" flag never survives an exception."""
+        self.clock.sleep_until(self._quiet_until_s)
         try:
             return transaction()
         finally:

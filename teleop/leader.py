@@ -26,8 +26,12 @@ class LeaderGoals:
         self.sample: JointSample | None = None  # newest leader sample, for listeners that record it
 
     def goal(self, observed: JointSample, now_s: float) -> Goal:
-        """Read the leader; the goal is as old as the mean of its joints' samples."""
+        """Read the leader; the goal is as old as its oldest joint.
+
+        A joint that fell silent keeps its last position: a mean would hide its age behind five
+        fresh ones, and the limits would go on following a goal that is partly old.
+        """
         sample = self._leader.read()
         self.sample = sample
         position_deg: FloatVector = sample.position_deg.copy()
-        return Goal(position_deg=position_deg, made_s=float(sample.time_s.mean()))
+        return Goal(position_deg=position_deg, made_s=float(sample.time_s.min()))

@@ -44,6 +44,8 @@ class FaultyLine(MemorySerial):
     def __init__(self, bank: ServoBank, clock: BenchClock) -> None:
         super().__init__(bank, clock)
         self.mangle: Callable[[bytes], bytes] = bytes
+        self.deaf_to: bytes | None = None  # packets with these bytes never reach the servos
+        self.late_s = 0.0  # replies to what is sent now arrive this much later
         self.is_gone = False
 
     def read(self, size: int = 1) -> bytes:
@@ -54,7 +56,14 @@ class FaultyLine(MemorySerial):
     def write(self, data: bytes | bytearray | list[int]) -> int:
         if self.is_gone:
             raise OSError(5, "Input/output error")
-        return super().write(data)
+        if self.deaf_to is not None and self.deaf_to in bytes(data):
+            return len(data)
+        before = len(self._in_flight)
+        sent = super().write(data)
+        for index in range(before, len(self._in_flight)):
+            arrival_s, packet = self._in_flight[index]
+            self._in_flight[index] = (arrival_s + self.late_s, packet)
+        return sent
 
 
 @dataclass

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from arm_bench import CALIBRATION, ArmBench
 
 from robot.arm import SILENCE_LIMIT_S, TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout
-from robot.joints import SERVO_IDS
+from robot.joints import SERVO_IDS, Calibration
 from robot.registers import (
     GOAL_POSITION,
     GOAL_VELOCITY,
@@ -145,10 +147,74 @@ def test_a_servo_that_missed_a_reply_keeps_its_old_time(
 
 def test_a_servo_that_stays_silent_ends_the_reading(bench: ArmBench, follower: Follower) -> None:
     bench.bank.unplugged = {5}
-    bench.clock.sleep_until(bench.clock.now_s() + SILENCE_LIMIT_S)
+    began_s = bench.clock.now_s()
+
+    def read_on() -> None:
+        while bench.clock.now_s() < began_s + 2 * SILENCE_LIMIT_S:
+            follower.read()
+            bench.clock.sleep_until(bench.clock.now_s() + 0.01)
 
     with pytest.raises(ServoTimeout, match=r"wrist_roll \(servo 5\).*stays silent"):
-        follower.read()
+        read_on()
+
+    assert bench.clock.now_s() - began_s == pytest.approx(SILENCE_LIMIT_S, abs=0.06)
+
+
+def test_one_missed_reply_after_a_long_pause_is_no_silence(
+    bench: ArmBench, follower: Follower
+) -> None:
+    before = follower.read()
+    bench.clock.sleep_until(bench.clock.now_s() + 10 * SILENCE_LIMIT_S)
+    bench.bank.unplugged = {5}
+
+    assert follower.read().time_s[4] == before.time_s[4]
+
+
+def test_what_the_loop_sees_first_is_of_after_the_power_came_on(
+    bench: ArmBench, follower: Follower
+) -> None:
+    bench.clock.sleep_until(bench.clock.now_s() + 5.0)
+    asked_s = bench.clock.now_s()
+    follower.torque_on()
+    bench.bank.unplugged = set(SERVO_IDS)
+
+    assert np.all(follower.read().time_s > asked_s)
+
+
+@pytest.mark.parametrize(("out_ticks", "is_refused"), [(20, False), (26, True), (137, True)])
+def test_a_joint_that_stands_outside_its_range_is_not_powered(
+    bench: ArmBench, out_ticks: int, is_refused: bool
+) -> None:
+    present = 2048 - CALIBRATION.joints[1].homing_offset
+    joints = list(CALIBRATION.joints)
+    joints[1] = dataclasses.replace(joints[1], range_min=present + out_ticks)
+    calibration = Calibration(tuple(joints))
+    bench.calibrate(calibration)
+    follower = Follower.open(bench.bus, calibration, bench.clock)
+    sent = len(bench.line.sent)
+
+    if is_refused:
+        with pytest.raises(
+            CalibrationMismatch,
+            match=rf"shoulder_lift stands {out_ticks * 360 / 4096:.0f}° outside its calibrated "
+            "range: move it inside by hand, then start again",
+        ):
+            follower.torque_on()
+        assert bytes((0x03, TORQUE_ENABLE.address, 1)) not in bytes(bench.line.sent[sent:])
+        assert bytes((0x03, GOAL_POSITION.address)) not in bytes(bench.line.sent[sent:])
+    else:
+        follower.torque_on()
+    assert bench.bus.read(1, TORQUE_ENABLE) == (not is_refused)
+
+
+def test_an_arm_that_does_not_let_go_is_refused_with_its_torque_state(bench: ArmBench) -> None:
+    bench.calibrate()
+    for servo_id in SERVO_IDS:
+        bench.bus.write(servo_id, TORQUE_ENABLE, 1)
+    bench.line.deaf_to = bytes((0x03, TORQUE_ENABLE.address, 0))
+
+    with pytest.raises(ServoTimeout, match=r"did not let go .*cut the power"):
+        Follower.open(bench.bus, CALIBRATION, bench.clock)
 
 
 def test_goals_are_clipped_to_the_calibrated_range(bench: ArmBench, follower: Follower) -> None:

@@ -4,7 +4,7 @@ from arm_bench import ArmBench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot.bus import BlockRead, frame
+from robot.bus import QUARANTINE_S, BlockRead, frame
 from robot.errors import NotConnected, ServoTimeout
 from robot.joints import SERVO_IDS
 from robot.registers import (
@@ -133,6 +133,46 @@ def test_a_late_reply_is_never_taken_for_a_new_one(bench: ArmBench) -> None:
     bench.clock.sleep_until(bench.clock.now_s() + 0.01)
 
     assert bench.bus.read(1, P_COEFFICIENT) == 32
+
+
+def test_one_late_batch_never_makes_the_next_ones_old(bench: ArmBench) -> None:
+    """A loop at 50 Hz: each read block must be of its own tick, told by a register that counts."""
+    goals = BlockRead(GOAL_POSITION, SERVO_IDS)
+    answers: list[tuple[int, set[int]]] = []
+    for tick in range(8):
+        bench.clock.sleep_until(0.1 + 0.02 * tick)
+        bench.bus.write_goals([1000 + tick] * 6)
+        bench.line.late_s = 0.025 if tick == 1 else 0.0
+        bench.bus.request(goals)
+        reply = bench.bus.collect(goals)
+        answers.append((1000 + tick, {int.from_bytes(v, "little") for v in reply.data.values()}))
+
+    assert all(values <= {expected} for expected, values in answers)
+    assert [bool(values) for _, values in answers] == [True, False, False] + [True] * 5
+
+
+def test_the_bus_keeps_quiet_after_a_missing_reply_without_holding_the_loop_up(
+    bench: ArmBench,
+) -> None:
+    bench.bank.unplugged = {3}
+    bench.bus.read_block(POSITIONS)
+    ended_s, sent = bench.clock.now_s(), len(bench.line.sent)
+
+    assert not bench.bus.request(POSITIONS)
+    assert bench.bus.collect(POSITIONS).data == {}
+    assert bench.clock.now_s() == ended_s
+    assert len(bench.line.sent) == sent
+    bench.clock.sleep_until(ended_s + QUARANTINE_S)
+    assert bench.bus.request(POSITIONS)
+
+
+def test_a_single_read_waits_for_the_late_replies_to_a_block(bench: ArmBench) -> None:
+    bench.bus.write(1, GOAL_POSITION, 1234)
+    bench.line.late_s = 0.025
+    bench.bus.read_block(POSITIONS)
+    bench.line.late_s = 0.0
+
+    assert bench.bus.read(1, GOAL_POSITION) == 1234
 
 
 def test_reads_and_writes_single_registers_with_their_sign(bench: ArmBench) -> None:

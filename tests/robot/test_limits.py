@@ -8,6 +8,7 @@ from robot.joints import Calibration, FloatVector, JointCalibration
 from robot.limits import (
     RAMP_AGREEMENT_DEG,
     RAMP_SPEED_DEG_S,
+    RANGE_MARGIN_DEG,
     STALE_S,
     STEP_WINDOW_DEG,
     GoalLimiter,
@@ -118,15 +119,45 @@ def test_any_goals_stay_in_range_and_within_the_speed(
 ) -> None:
     limiter = new_limiter()
     position = np.array(start)
-    last = np.clip(position, LOW_DEG, HIGH_DEG)
+    last = position  # the gripper's may lie outside its range (0..100 %)
     for goal in goals:
         sent = limiter.limit(Goal(np.array(goal), 0.0), sample(position), 0.0)
-        assert np.all(sent >= LOW_DEG - 1e-9)
-        assert np.all(sent <= HIGH_DEG + 1e-9)
-        assert np.all(
-            np.abs(sent - last) <= SPEED_DEG_S / RATE_HZ + 1.0 + 1e-6
-        )  # + the margin at the ends
+        assert np.all(sent >= np.minimum(LOW_DEG, last) - 1e-9)
+        assert np.all(sent <= np.maximum(HIGH_DEG, last) + 1e-9)
+        assert np.all(np.abs(sent - last) <= SPEED_DEG_S / RATE_HZ + 1e-6)
         last = position = sent
+
+
+@pytest.mark.parametrize("outside_deg", [0.5, 2.9, 12.0])
+def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(outside_deg: float) -> None:
+    limiter = new_limiter()
+    high_deg = HIGH_DEG[1] - RANGE_MARGIN_DEG
+    position = np.zeros(6)
+    position[1] = high_deg + outside_deg
+    steps = []
+    for tick in range(60):
+        sent = limiter.limit(Goal(position.clip(-50, 50), tick / RATE_HZ), sample(position), 0.0)
+        steps.append(position[1] - sent[1])
+        position = sent
+        if position[1] <= high_deg:
+            break
+
+    assert np.all(np.array(steps) > 0)
+    assert max(steps) <= RAMP_SPEED_DEG_S / RATE_HZ + 1e-9
+    assert position[1] <= high_deg
+
+
+def test_after_a_pause_the_ramp_starts_anew_from_where_the_follower_stands() -> None:
+    limiter = new_limiter()
+    limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), 0.0)
+    assert not limiter.is_ramping
+
+    fallen = np.full(6, 30.0)
+    now_s = STALE_S + 0.001
+    sent = limiter.limit(Goal(np.zeros(6), now_s), sample(fallen), now_s)
+
+    assert limiter.is_ramping
+    assert np.all(fallen - sent <= RAMP_SPEED_DEG_S / RATE_HZ + 1e-9)
 
 
 def test_rearming_ramps_from_where_the_follower_stands() -> None:

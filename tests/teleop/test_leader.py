@@ -23,7 +23,7 @@ class HandHeldLeader:
         return sample(self.position_deg, self.time_s)
 
 
-def test_goal_is_the_leaders_position_with_the_mean_age_of_its_joints() -> None:
+def test_goal_is_the_leaders_position_as_old_as_its_oldest_joint() -> None:
     leader = HandHeldLeader()
     leader.position_deg = np.array([1.0, -2.0, 3.0, -4.0, 5.0, 60.0])
     leader.time_s = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.4])  # the gripper's reply is missing
@@ -32,7 +32,7 @@ def test_goal_is_the_leaders_position_with_the_mean_age_of_its_joints() -> None:
     goal = source.goal(sample(np.zeros(6), np.full(6, 1.0)), now_s=1.01)
 
     np.testing.assert_array_equal(goal.position_deg, leader.position_deg)
-    assert goal.made_s == np.mean(leader.time_s)
+    assert goal.made_s == 0.4
 
 
 def test_each_tick_reads_the_leader_once_and_keeps_no_reference() -> None:
