@@ -90,18 +90,27 @@ def test_saturates_at_the_published_error(p: int, expected: int) -> None:
     assert full == pytest.approx(expected, rel=0.05)
 
 
-def test_no_load_speed_at_the_rated_voltage_is_that_of_the_register_map() -> None:
-    # 3400 step/s belongs to 7.4 V; the twin's supply sags to 6.5 V under an arm.
-    bench = Bench(p=32, supply_v=7.4)
+def _no_load_step_s(supply_v: float) -> FloatVector:
+    bench = Bench(p=32, supply_v=supply_v)
     bench.rad[:] = -1800 / STEPS_PER_RAD
     bench.run_locked(DT_S)
     bench.write(reg.GOAL_POSITION, 3900)
     bench.run_free(0.4)
     before = bench.ticks()
     bench.run_free(0.5)
+    return (bench.ticks() - before) / 0.5
 
-    speed_step_s = (bench.ticks() - before) / 0.5
-    assert speed_step_s == pytest.approx(np.full(6, 3400.0), rel=0.05)
+
+def test_no_load_speed_at_the_rated_voltage_is_that_of_the_register_map() -> None:
+    # 3400 step/s belongs to 7.4 V.
+    assert _no_load_step_s(7.4) == pytest.approx(np.full(6, 3400.0), rel=0.05)
+
+
+def test_no_load_speed_at_the_twins_supply_is_lower_with_the_voltage() -> None:
+    speed_step_s = _no_load_step_s(SUPPLY_V)
+
+    assert speed_step_s == pytest.approx(np.full(6, 2901.0), rel=0.01)
+    assert (speed_step_s < 3400 * 0.95).all()  # not the data sheet's figure, nor meant to be
 
 
 def test_the_goal_moves_inside_the_servo_at_3400_steps_a_second() -> None:
@@ -141,6 +150,7 @@ def _stall_nm() -> FloatVector:
 
 
 def test_the_motor_alone_holds_a_tenth_of_stall_at_20_to_30_steps() -> None:
+    # The figure that is claimed: the servo's law and motor, without the gears' friction.
     bench = Bench(p=16)
     wanted_nm = 0.1 * _stall_nm()[0]
     error = 0
@@ -163,12 +173,19 @@ def _sag_steps(*, from_below: bool) -> FloatVector:
     return 2048 - bench.ticks()
 
 
-def test_sags_20_to_30_steps_at_a_tenth_of_stall_at_p_16() -> None:
-    # Gear friction holds the shaft early on either side: the sag of the motor alone lies between.
-    sag = (_sag_steps(from_below=False) + _sag_steps(from_below=True)) / 2
+def test_coming_from_below_friction_adds_to_the_sag_and_stays_within_the_expected_band() -> None:
+    sag = _sag_steps(from_below=True)
 
-    assert (sag > 20 * 0.7).all()
+    assert sag == pytest.approx(np.full(6, 34.0), abs=1.0)
     assert (sag < 30 * 1.3).all()
+
+
+def test_coming_from_above_friction_carries_part_of_the_load_outside_the_expected_band() -> None:
+    # 0.15 Nm of the 0.286 Nm load hang on the gears: less sag than the 20 steps less 30 %.
+    sag = _sag_steps(from_below=False)
+
+    assert sag == pytest.approx(np.full(6, 9.6), abs=1.0)
+    assert (sag < 20 * 0.7).all()
 
 
 def test_all_joints_of_an_arm_share_one_parameter_set() -> None:
