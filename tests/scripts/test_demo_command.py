@@ -131,7 +131,7 @@ def write_journal(path: Path) -> None:
         sample = JointSample(
             time_s=np.full(6, now_s),
             position_deg=position_deg,
-            velocity_deg_s=np.arange(1.0, 7.0),
+            velocity_deg_s=np.ones(6),
             load_pct=np.zeros(6),
             voltage_v=np.full(6, 7.4),
             temperature_celsius=np.full(6, 31.0),
