@@ -8,6 +8,7 @@ stops, and press Enter when every row is green.
 import select
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from calibration.sweep import SweepReading, solve, store_in_servos, sweep
 from robot.arm import TORQUE_OFF, release_torque
-from robot.arm_setup import check_servos
+from robot.arm_setup import check_servos, configure
 from robot.bus import ServoBus
 from robot.calibration_store import (
     SIDECAR_SCHEMA,
@@ -27,9 +28,11 @@ from robot.calibration_store import (
     calibration_path,
     save_calibration,
 )
-from robot.errors import ServoTimeout
+from robot.errors import ConfigError, ServoTimeout
 from robot.joints import JOINTS
+from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
+from scripts.stopping import StopRequest, stop_on_signals
 
 SWEEP_LIMIT_S = 300.0
 
@@ -54,25 +57,36 @@ def main(args: Args) -> int:
     """Calibrate the arms asked for."""
     console = Console()
     roles: list[ArmRole] = ["leader", "follower"] if args.arm == "both" else [args.arm]
-    with open_rig(args.rig, virtual=args.virtual, with_cameras=False) as rig:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        rig = stack.enter_context(
+            open_rig(args.rig, virtual=args.virtual, with_cameras=False)
+        )
         for role in roles:
-            calibrate_arm(rig, role, console, args.duration_s)
+            _refuse_unwritable_file(rig, role)
+        for role in roles:
+            calibrate_arm(rig, role, console, args.duration_s, stop)
     return 0
 
 
-def calibrate_arm(rig: Rig, role: ArmRole, console: Console, duration_s: float) -> None:
-    """Sweep, check and store one arm."""
+def calibrate_arm(
+    rig: Rig, role: ArmRole, console: Console, duration_s: float, stop: StopRequest
+) -> None:
+    """Sweep, check and store one arm.
+
+    Raises:
+        KeyboardInterrupt: asked to stop; nothing was stored.
+    """
     bus = rig.leader_bus if role == "leader" else rig.follower_bus
-    profile = rig.profile.leader if role == "leader" else rig.profile.follower
-    check_servos(bus, role)
+    # First, as in Follower.open: a killed program may have left it on.
     state = release_torque(bus)
+    check_servos(bus, role)
     console.print(f"{role} on {bus.port.name}: torque {state}")
     if state != TORQUE_OFF:
         raise ServoTimeout(f"the {role} did not let go (torque {state}): nothing was calibrated")
-    reading = _watch_sweep(_readings(rig, role, bus, duration_s), role, console)
+    reading = _watch_sweep(_readings(rig, role, bus, duration_s, stop), role, console)
     calibration = solve(reading, role)
-    store_in_servos(bus, calibration)
-    path = calibration_path(profile, role)
+    path = _path(rig, role)
     sidecar = CalibrationSidecar(
         schema=SIDECAR_SCHEMA,
         sha256=calibration.sha256,
@@ -80,17 +94,38 @@ def calibrate_arm(rig: Rig, role: ArmRole, console: Console, duration_s: float) 
         span_deg={name: round(float(reading.span_deg[i]), 2) for i, name in enumerate(JOINTS)},
         port=bus.port.name,
     )
-    save_calibration(path, calibration, sidecar)
+    with stop.uninterrupted():  # a second or two
+        store_in_servos(bus, calibration, lambda: save_calibration(path, calibration, sidecar))
+    if role == "follower":
+        configure(bus)  # now, so that no later program's first run differs from its second
     console.print(f"[green]✓[/] {role} calibrated: {path} (sha256 {calibration.sha256[:12]})")
 
 
-def _readings(rig: Rig, role: ArmRole, bus: ServoBus, duration_s: float) -> Iterator[SweepReading]:
+def _path(rig: Rig, role: ArmRole) -> Path:
+    profile = rig.profile.leader if role == "leader" else rig.profile.follower
+    return calibration_path(profile, role)
+
+
+def _refuse_unwritable_file(rig: Rig, role: ArmRole) -> None:
+    """Refuse before the sweep what would fail after it; the file is renamed into its folder."""
+    path = _path(rig, role)
+    if path.is_dir():
+        raise ConfigError(f"the calibration {path} is a folder; name another calibration_dir")
+    refuse_unwritable(path.parent / f".{path.name}", "the calibration's copy")
+    refuse_unwritable(path, "the calibration")
+
+
+def _readings(
+    rig: Rig, role: ArmRole, bus: ServoBus, duration_s: float, stop: StopRequest
+) -> Iterator[SweepReading]:
     """Yield readings until the emulated hand, the clock or the person says that it is over."""
     end_s = rig.clock.now_s() + (duration_s or SWEEP_LIMIT_S)
     if rig.control is not None:
         rig.control.set_hand(role, "sweep", 0)
     for index, reading in enumerate(sweep(bus, rig.clock)):
         yield reading
+        if stop():
+            raise KeyboardInterrupt("asked to stop during the sweep: nothing was stored")
         if rig.clock.now_s() >= end_s:
             return
         if rig.control is not None:

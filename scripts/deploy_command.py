@@ -8,7 +8,7 @@ is asked anything.
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,7 @@ from deploy.results import EvaluationResult, save_result
 from robot.errors import ConfigError
 from robot.rig import load_rig
 from robot.run_folder import open_run_folder
+from scripts.instruction import choose_instruction
 from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.rollouts import RolloutBench, RolloutPlan, RolloutRecord, run_rollouts
@@ -52,7 +53,8 @@ class Args:
     output: Path | None = None
     """Result file: outcome of each rollout, plan and loop timing."""
     task: str = ""
-    """Instruction for policies that read one, and for the journals."""
+    """Instruction for policies that read one, and for the journals (default: the only one of the
+    training data)."""
     dataset_root: Path | None = None
     """The policy's dataset, where the checkpoint does not lead to it."""
     accept_calibration: bool = False
@@ -66,6 +68,7 @@ def main(args: Args) -> int:
     console = Console()
     _check(args)
     checkpoint = read_checkpoint(args.checkpoint, dataset_root=args.dataset_root)
+    args = replace(args, task=choose_instruction(args.task, checkpoint, args.dataset_root))
     profile = load_rig(args.rig)
     check_cameras(checkpoint, profile)
     with ExitStack() as stack:

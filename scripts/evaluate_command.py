@@ -7,7 +7,7 @@ carries a 95 % Wilson interval.
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +37,8 @@ from scripts.demonstrations import (
     red_position_m,
     start_numbers,
 )
+from scripts.follower_setup import configure_virtual_follower
+from scripts.instruction import choose_instruction
 from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG
 from scripts.trial_setups import PolicySetup, ReplaySetup
@@ -70,6 +72,8 @@ class Args:
     """Virtual time between an observation and its plan."""
     max_trial_s: float = 15.0
     """A trial that has not succeeded by then has failed."""
+    task: str = ""
+    """Instruction for policies that read one (default: the only one of the training data)."""
     dataset_root: Path | None = None
     """The policy's dataset, where the checkpoint does not lead to it."""
     accept_calibration: bool = False
@@ -83,14 +87,17 @@ def main(args: Args) -> int:
     console = Console()
     _check(args)
     profile = load_rig(args.rig)
+    checkpoint = read_checkpoint(args.checkpoint, dataset_root=args.dataset_root)
+    args = replace(args, task=choose_instruction(args.task, checkpoint, args.dataset_root))
     for note in check_rig(
-        read_checkpoint(args.checkpoint, dataset_root=args.dataset_root),
+        checkpoint,
         profile,
         load_calibration(calibration_path(profile.follower, "follower")),
         is_other_calibration_accepted=args.accept_calibration,
     ):
         console.print(f"note: {note}", highlight=False)
     demonstrations = read_demonstrations(args.training_journals) if args.training_journals else ()
+    configure_virtual_follower(args.rig)
     with trial_progress(console, "policy", args.trials) as on_trial:
         result = evaluate_policy(args, demonstrations, on_trial)
     save_result(result, args.output)
@@ -118,6 +125,7 @@ def evaluate_policy(
         rig=args.rig,
         checkpoint=checkpoint.path,
         dataset_root=args.dataset_root,
+        task=args.task,
         latency_s=args.latency_ms / 1e3,
         max_trial_s=args.max_trial_s,
     )
@@ -128,7 +136,7 @@ def evaluate_policy(
         kind="policy",
         clock="virtual",
         rig=profile.name,
-        task=_task(profile),
+        task=args.task or _task(profile),
         checkpoint=str(checkpoint.path),
         policy_type=checkpoint.policy_type,
         weights_sha256=checkpoint.weights_sha256,

@@ -21,23 +21,17 @@ from rich.progress import (
 )
 
 from record.episode import SessionPlan
-from record.journal import next_journal_path
 from record.terminal_keys import HELP, TerminalKeys
 from robot.errors import ConfigError
 from robot.loop import run_control_loop
+from robot.rig import load_rig
+from scripts.operators import KeyOperator, Operator, TimedOperator, TwinOperator
 from scripts.output_place import refuse_unwritable
-from scripts.recording import (
-    EpisodeSheet,
-    KeyOperator,
-    Operator,
-    RecordingSession,
-    TimedOperator,
-    TwinOperator,
-    read_gains,
-)
+from scripts.recording import RecordingSession, first_number, new_paths, session_header
 from scripts.rig_session import DEFAULT_RIG, open_rig
 from scripts.steps import run_step
 from scripts.stopping import stop_on_signals
+from scripts.twin_asker import twin_asker
 from scripts.virtual_recording import record_virtually
 from teleop.leader import LeaderGoals
 
@@ -123,8 +117,12 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
         limiter = rig.new_limiter(follower)
         operator: Operator
         if args.demonstrator:
+            control = rig.require_control("--demonstrator")
             operator = TwinOperator(
-                rig.require_control("--demonstrator"), limiter, seeds_from(args.seed)
+                control,
+                stack.enter_context(twin_asker(control)),
+                limiter,
+                seeds_from(args.seed, first_number(journals)),
             )
         elif args.unattended:
             operator = TimedOperator()
@@ -135,8 +133,8 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
             rig,
             plan,
             operator,
-            EpisodeSheet(args.task, read_gains(follower)),
-            lambda _saved: next_journal_path(journals),
+            session_header(rig, args.task, follower, leader),
+            new_paths(journals),
             console,
         )
         try:
@@ -157,14 +155,20 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
     return len(session.saved_paths)
 
 
-def seeds_from(first: int) -> Callable[[int, int], int]:
-    """Return the seed of each try: episodes lie a thousand apart, so that tries never meet."""
-    return lambda episode, attempt: first + 1000 * episode + attempt
+def seeds_from(seed: int, first_number: int) -> Callable[[int, int], int]:
+    """Return the seed of each try of a session that begins with this episode number.
+
+    Episodes lie a thousand apart, so that tries never meet; a later session into the same folder
+    counts on, as in virtual time.
+    """
+    return lambda saved, attempt: seed + 1000 * (first_number + saved) + attempt
 
 
 def export(args: Args, journals: Path) -> int:
     """Derive the dataset in a process of its own; its encoders lower their priority themselves."""
-    return run_step(["export", str(journals), "--output", str(args.output / "dataset")])
+    fps = str(load_rig(args.rig).dataset_fps)
+    dataset = str(args.output / "dataset")
+    return run_step(["export", str(journals), "--output", dataset, "--fps", fps])
 
 
 def _check(args: Args) -> None:

@@ -6,10 +6,11 @@ Nothing here prints but through the console it is given, and nothing is asked of
 
 import select
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from deploy.checkpoint import Checkpoint
@@ -18,17 +19,20 @@ from deploy.plan_goals import PlanGoals
 from deploy.preflight import check_start
 from deploy.results import Outcome, Timing, TrialOutcome
 from record.episode import Event, Session, SessionPlan, State
-from record.journal import next_journal_path
 from robot.arm import Follower
 from robot.errors import ConfigError
 from robot.loop import Tick, TickListener, run_control_loop
-from scripts.recording import EpisodeSheet, RecordingSession, read_gains
+from scripts.operators import Scene
+from scripts.recording import RecordingSession, new_paths, session_header
 from scripts.rig_session import Rig
-from scripts.rollout_watch import LoopTiming, SuccessWatch
+from scripts.rollout_watch import LoopTiming
 from scripts.stopping import StopRequest
 from scripts.trial_setups import trial_outcome
+from scripts.twin_asker import StatusWatch, twin_asker
 from sim.tasks.pick_red import TaskStart
+from sim.twin_control import TwinControl, TwinStatus
 
+ASK_TWIN_PERIOD_S = 0.2
 EVENTS: dict[Outcome, Event] = {
     "success": Event.SUCCESS,
     "failure": Event.FAIL,
@@ -62,7 +66,7 @@ class RolloutBench:
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """The rollouts that ended by themselves, in order."""
+    """The rollouts so far, in order; one that was stopped is not judged."""
 
     outcomes: list[TrialOutcome] = field(default_factory=list[TrialOutcome])
     timings: list[Timing] = field(default_factory=list[Timing])
@@ -72,7 +76,7 @@ class RolloutOperator:
     """Begins a journal with the first tick of each rollout."""
 
     def __init__(self) -> None:
-        self.start: TaskStart | None = None
+        self.scene: Scene | None = None
 
     def events(self, session: Session, tick: Tick) -> list[Event]:
         """Begin whenever nothing is being recorded."""
@@ -91,13 +95,14 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
     try:
         for index in range(plan.episodes):
             title = f"rollout {index + 1} of {plan.episodes}"
-            operator.start = None if control is None else control.reset(plan.seed + index)
+            seed = plan.seed + index
+            operator.scene = None if control is None else Scene(seed, control.reset(seed))
             if plan.is_attended:
                 _ask(f"{title}: set the scene, then press Enter (Ctrl-C ends) ", bench.stop)
             if bench.stop():
                 break
             timing = LoopTiming()
-            start = TrialStart(plan.seed + index, operator.start)
+            start = TrialStart(seed, None if operator.scene is None else operator.scene.start)
             outcome = _roll_out(plan, bench, start, [timing, *recorders])
             record.outcomes.append(outcome)
             record.timings.append(timing.timing())
@@ -127,13 +132,22 @@ def _roll_out(
     bench.console.print(pose.sentence, highlight=False)
     follower.torque_on()
     began_s = rig.clock.now_s()
-    watch = None if rig.control is None else SuccessWatch(rig.control)
+    is_stopped = False
+    with ExitStack() as stack:
+        watch: StatusWatch | None = None
+        if rig.control is not None:
+            asker = stack.enter_context(twin_asker(rig.control))
+            watch = StatusWatch(rig.control, asker, ASK_TWIN_PERIOD_S)
 
-    def should_stop() -> bool:
-        is_late = bool(plan.duration_s) and rig.clock.now_s() - began_s >= plan.duration_s
-        return bench.stop() or is_late or (watch is not None and watch.is_over)
+        def should_stop() -> bool:
+            nonlocal is_stopped
+            now_s = rig.clock.now_s()
+            status = None if watch is None else watch.poll(now_s)
+            is_over = bool(plan.duration_s) and now_s - began_s >= plan.duration_s
+            is_over |= status is not None and status.success
+            is_stopped = bench.stop() and not is_over
+            return is_over or is_stopped
 
-    with nullcontext() if watch is None else watch:
         run_control_loop(
             arm=follower,
             source=bench.goals,
@@ -144,16 +158,29 @@ def _roll_out(
             should_stop=should_stop,
         )
         duration_s = rig.clock.now_s() - began_s
-    if watch is not None and watch.error is not None:
-        raise watch.error
-    if watch is not None and watch.last is not None and start.start is not None:
-        return trial_outcome(TrialStart(start.seed, start.start), watch.last, duration_s)
+    if rig.control is not None and watch is not None and start.start is not None:
+        status = _final_status(rig.control, watch.last)
+        outcome = trial_outcome(TrialStart(start.seed, start.start), status, duration_s)
+        if is_stopped and not status.success:
+            outcome = msgspec.structs.replace(outcome, outcome="unmarked")
+        return outcome
     said: Outcome = "unmarked"
     if plan.is_attended:
         answer = _ask("did it succeed? [y/N] ", bench.stop)
         if answer is not None:
             said = "success" if answer.strip().lower().startswith("y") else "failure"
     return TrialOutcome(start.seed, {}, said, round(duration_s, 3))
+
+
+def _final_status(control: TwinControl, seen: TwinStatus | None) -> TwinStatus:
+    """Return how a rollout ended, the time since the last look included.
+
+    The last look is preferred otherwise: the arm still held the block then.
+    """
+    if seen is not None and seen.success:
+        return seen
+    now = control.status()
+    return now if now.success or seen is None else seen
 
 
 def _recording(
@@ -169,8 +196,8 @@ def _recording(
         bench.rig,
         SessionPlan(plan.episodes),
         operator,
-        EpisodeSheet(plan.task or "rollout of a policy", read_gains(bench.follower)),
-        lambda _saved: next_journal_path(folder),
+        session_header(bench.rig, plan.task or "rollout of a policy", bench.follower),
+        new_paths(folder),
         bench.console,
     )
 

@@ -33,6 +33,7 @@ class PolicySetup:
     rig: Path
     checkpoint: Path
     dataset_root: Path | None
+    task: str  # the instruction
     latency_s: float
     max_trial_s: float
 
@@ -43,7 +44,7 @@ class PolicySetup:
         from deploy.policy_runner import PolicyRunner
 
         checkpoint = read_checkpoint(self.checkpoint, dataset_root=self.dataset_root)
-        yield PolicyTrials(self, checkpoint, PolicyRunner.load(checkpoint))
+        yield PolicyTrials(self, checkpoint, PolicyRunner.load(checkpoint, task=self.task))
 
 
 class PolicyTrials:

@@ -16,11 +16,13 @@ from pathlib import Path
 from rich.console import Console
 
 from record.episode import SessionPlan
-from record.journal import next_journal_path
 from robot.loop import run_control_loop
 from robot.parent_death import die_with_parent
-from scripts.recording import EpisodeSheet, RecordingSession, TwinOperator, read_gains
+from scripts.follower_setup import configure_virtual_follower
+from scripts.operators import TwinOperator
+from scripts.recording import RecordingSession, first_number, journal_path, session_header
 from scripts.rig_session import Rig, open_rig
+from scripts.twin_asker import twin_asker
 from teleop.leader import LeaderGoals
 
 # Short enough for a smooth progress bar, long enough to carry the set-up of a twin.
@@ -42,9 +44,10 @@ def record_virtually(
     Returns how many were saved and how many tries failed.
     """
     # A discarded or unfinished episode keeps its number: the next one never meets its file.
-    first = int(next_journal_path(folder).stem.removeprefix("episode_"))
+    first = first_number(folder)
     numbers = list(range(first, first + episodes))
     jobs = [numbers[start : start + EPISODES_A_JOB] for start in range(0, episodes, EPISODES_A_JOB)]
+    configure_virtual_follower(rig)
     record_job = partial(_record_job, rig, folder, task, seed)
     saved = failed = 0
     if workers == 1:
@@ -87,8 +90,10 @@ def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[
     leader = rig.open_leader()
     follower = rig.open_follower()
     limiter = rig.new_limiter(follower)
+    control = rig.require_control("--virtual")
     operator = TwinOperator(
-        rig.require_control("--virtual"),
+        control,
+        twin_asker(control),
         limiter,
         lambda saved, attempt: seed + 1000 * numbers[saved] + attempt,
     )
@@ -96,8 +101,8 @@ def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[
         rig,
         SessionPlan(len(numbers)),
         operator,
-        EpisodeSheet(task, read_gains(follower)),
-        lambda saved: folder / f"episode_{numbers[saved]:06d}.mcap",
+        session_header(rig, task, follower, leader),
+        lambda saved: journal_path(folder, numbers[saved]),
         Console(quiet=True),
     )
     follower.torque_on()
