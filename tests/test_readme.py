@@ -36,7 +36,9 @@ def test_the_readme_starts_with_two_commands() -> None:
     assert _command_lines("README.md")[:2] == ["./so101 demo", "./so101 test"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/adr/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/adr/README.md", "docs/measurements.md"]
+)
 def test_links_lead_to_files_of_the_checkout(name: str) -> None:
     page = CHECKOUT / name
     targets: list[str] = re.findall(r"\]\(([^)#]+)\)", page.read_text())
