@@ -62,7 +62,6 @@ class BusCounters:
     """What went wrong on a bus so far, per servo id."""
 
     timeouts: dict[int, int] = field(default_factory=dict[int, int])
-    retries: int = 0
     resyncs: int = 0
 
     def note_timeout(self, servo_id: int) -> None:

@@ -1,7 +1,7 @@
 """Forward kinematics, Jacobian and inverse kinematics of the arm, from `model/so101.xml`.
 
-Plain numpy: the control process, which asks for the height of the fingertips on every tick, needs
-no physics engine. The MJCF is read once; nothing here keeps state between calls. Joint vectors are
+Plain numpy: the control process, which jogs the gripper with it on every tick, needs no physics
+engine. The MJCF is read once; nothing here keeps state between calls. Joint vectors are
 `_deg` as everywhere above the bus (shape (6,), gripper percent); `_rad` is the model's own
 convention. Positions are metres in the base frame (x ahead, z up, table at z = 0 where the base
 stands on it).
@@ -26,7 +26,7 @@ RANGE_MAX_RAD: FloatVector = np.array([1.919862, 1.745329, 1.69, 1.658063, 2.841
 
 DOWN: FloatVector = np.array([0.0, 0.0, -1.0])
 
-_GRIPPER_BODY, _JAW_BODY = 4, 5  # places in the chain of moving bodies
+_GRIPPER_BODY = 4  # its place in the chain of moving bodies
 _MOVED = (
     4  # joints the inverse uses: pan, lift, elbow, wrist flex; roll and gripper stay as they are
 )
@@ -95,8 +95,6 @@ class ArmKinematics:
         self._with_sine[:, :, 0] = links[:, :, 1]
         self._with_sine[:, :, 1] = -links[:, :, 0]
         self._frame = _homogeneous(_child(moving[_GRIPPER_BODY], "site"))
-        self._gripper_corners_m = _fingertip_corners(moving[_GRIPPER_BODY])
-        self._jaw_corners_m = _fingertip_corners(moving[_JAW_BODY])
 
     def forward(self, position_deg: FloatVector) -> Pose:
         """Return the pose of the `gripperframe`, the point between the fingertips."""
@@ -116,13 +114,6 @@ class ArmKinematics:
         """
         chain = self._chain(deg_to_model_rad(position_deg))
         return _jacobian(chain[:5], (chain[_GRIPPER_BODY] @ self._frame)[:3, 3])
-
-    def lowest_fingertip_m(self, position_deg: FloatVector) -> float:
-        """Return the height of the lowest point of both fingers, metres above the base's foot."""
-        chain = self._chain(deg_to_model_rad(position_deg))
-        gripper = self._gripper_corners_m @ chain[_GRIPPER_BODY, 2]
-        jaw = self._jaw_corners_m @ chain[_JAW_BODY, 2]
-        return float(min(gripper.min(), jaw.min()))
 
     def inverse(
         self,
@@ -246,14 +237,3 @@ def _rotation(element: ET.Element) -> Matrix:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def _fingertip_corners(body: ET.Element) -> Matrix:
-    """Return the corners of a body's fingertip boxes in its frame, homogeneous, shape (N, 4)."""
-    signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
-    boxes = [geom for geom in body.findall("geom") if geom.attrib.get("class") == "fingertip"]
-    corners = [
-        _vector(box, "pos") + (signs * _vector(box, "size")) @ _rotation(box).T for box in boxes
-    ]
-    flat = np.concatenate(corners)
-    return np.column_stack([flat, np.ones(len(flat))])

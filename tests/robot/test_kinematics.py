@@ -167,20 +167,3 @@ def test_inverse_says_how_far_it_stayed_away(arm: ArmKinematics) -> None:
     reached = arm.forward(solution.position_deg).position_m
     assert solution.position_error_m == pytest.approx(np.linalg.norm(reached - [0.9, 0.0, 0.2]))
     assert 0.4 < solution.position_error_m < 0.6
-
-
-def test_lowest_fingertip_is_under_the_gripperframe_when_fingers_point_down(
-    arm: ArmKinematics,
-) -> None:
-    solution = arm.inverse(np.array([0.25, 0.0, 0.05]), READY_DEG)
-
-    # Half a fingertip box, 6 mm, below the frame between them; the moving jaw a little more.
-    assert arm.lowest_fingertip_m(solution.position_deg) == pytest.approx(0.05 - 0.007, abs=0.002)
-
-
-def test_an_open_jaw_may_be_the_lowest_point(arm: ArmKinematics) -> None:
-    stretched = np.array([0.0, 60.0, 30.0, -90.0, 180.0 - 20.0, 0.0])
-    opened = stretched.copy()
-    opened[GRIPPER] = 100.0
-
-    assert arm.lowest_fingertip_m(opened) < arm.lowest_fingertip_m(stretched) - 0.01
