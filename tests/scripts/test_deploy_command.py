@@ -175,6 +175,8 @@ def test_an_interrupt_ends_the_rollout_with_torque_off(bench: Bench, tmp_path: P
 
     assert code == 0, said
     assert "follower torque: off (read back)" in said
+    assert "0 of 1 rollouts succeeded, 1 not judged" in said
+    assert read_journal(tmp_path / "episode_000000.mcap").outcome == "unmarked"
     assert bench.processes() == {}
     assert list((bench.folder / "so101").iterdir()) == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.checkpoint import Checkpoint
 from deploy.evaluate import TrialStart
 from deploy.results import load_result
 from robot.errors import CalibrationMismatch, ConfigError
@@ -164,6 +165,34 @@ def test_another_calibration_than_the_datas_is_refused(
         assert evaluate_command.main(replace(args, accept_calibration=True, max_trial_s=0.1)) == 0
     finally:
         sidecar.write_text(kept)
+
+
+def test_the_policy_gets_the_instruction_it_was_trained_on(
+    args: evaluate_command.Args, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deploy.policy_runner import PolicyRunner
+
+    given: list[str] = []
+    load = PolicyRunner.load
+
+    def load_and_note(checkpoint: Checkpoint, *, task: str = "") -> PolicyRunner:
+        given.append(task)
+        return load(checkpoint, task=task)
+
+    monkeypatch.setattr(PolicyRunner, "load", load_and_note)
+    args = replace(args, trials=1, max_trial_s=0.1)
+    training = bench.checkpoint / "so101_training.json"
+    try:
+        training.write_text('{"tasks": ["pick"]}')
+        evaluate_command.main(args)
+        assert load_result(args.output).task == "pick"
+        training.write_text('{"tasks": ["pick", "stack"]}')
+        with pytest.raises(ConfigError, match="name one with --task"):
+            evaluate_command.main(args)
+        evaluate_command.main(replace(args, task="stack"))
+    finally:
+        training.unlink()
+    assert given == ["pick", "stack"]
 
 
 def test_a_control_needs_the_training_journals(args: evaluate_command.Args) -> None:
