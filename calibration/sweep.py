@@ -7,7 +7,7 @@ written to a servo before all six joints pass; then it is written as one transac
 undone if anything fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robot.bus import BlockRead, ServoBus
 from robot.clock import Clock
-from robot.errors import CalibrationMismatch, ServoTimeout, So101Error
+from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
 from robot.joints import (
     JOINTS,
     MAX_TICK,
@@ -154,29 +154,38 @@ def _solve_joint(index: int, reading: SweepReading) -> JointCalibration:
     )
 
 
-def store_in_servos(bus: ServoBus, calibration: Calibration) -> None:
-    """Write offsets and limits to EEPROM as one transaction.
+def store_in_servos(
+    bus: ServoBus, calibration: Calibration, save: Callable[[], object] = lambda: None
+) -> None:
+    """Write offsets and limits to EEPROM and `save` the file, as one transaction.
 
-    On any failure every old value is put back.
+    Whatever goes wrong in either, and however it ends, every old value is put back: servos and
+    file always belong together.
 
     Raises:
-        ServoTimeout: a servo did not keep a value; says whether the old ones were restored.
+        So101Error: what went wrong (ServoTimeout: a servo did not keep a value; of `save`:
+        StorageFull, ConfigError); says whether the old values were restored.
     """
     old = {i: [bus.read(i, register) for register in _STORED] for i in SERVO_IDS}
     try:
         for joint in calibration.joints:
             _write_joint(bus, joint.id, [joint.homing_offset, joint.range_min, joint.range_max])
+        save()
     except So101Error as error:
         restored = _restore(bus, old)
-        raise ServoTimeout(
+        is_of_the_bus = isinstance(error, (ServoTimeout, NotConnected))
+        raise type(error)(
             f"the calibration was not stored ({error}); "
             + (
                 "the old values are back in all servos"
                 if restored
                 else "and the old values could not be put back"
             )
-            + ": check power and plugs, then calibrate again"
+            + f": {'check power and plugs, then ' if is_of_the_bus else ''}calibrate again"
         ) from error
+    except BaseException:
+        _restore(bus, old)
+        raise
 
 
 def _restore(bus: ServoBus, old: dict[int, list[int]]) -> bool:

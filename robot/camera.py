@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from robot.clock import Clock
-from robot.errors import CameraLost, So101Error
+from robot.errors import CameraLost, CameraMissing, So101Error
 from robot.frames import CameraReader, Frame
 from robot.rig import CameraProfile
 
@@ -108,6 +108,13 @@ class CaptureThread:
             self._capture()
         except So101Error as error:
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - else the thread dies unheard, its last frame for ever
+            self._fail(
+                CameraLost(
+                    f"camera '{self.name}' failed ({type(error).__name__}: {error}); "
+                    "check its cable, then start again"
+                )
+            )
         finally:
             self._source.close()
 
@@ -157,22 +164,25 @@ def open_camera(name: str, profile: CameraProfile, address: str, clock: Clock) -
         clock: of the rig; a stream's own capture times are on the same machine's monotonic clock.
 
     Raises:
-        CameraLost: it cannot be opened, or delivers nothing within five seconds.
+        CameraMissing: it cannot be opened, or delivers nothing within five seconds.
         ConfigError: it does not deliver the size or the format asked for.
     """
     # Imported here: OpenCV takes a tenth of a second and memory that a rig of streams does not
     # need.
     source: FrameSource
-    if address.startswith("http://"):
-        from robot.stream_camera import StreamSource
+    try:
+        if address.startswith("http://"):
+            from robot.stream_camera import StreamSource
 
-        source = StreamSource(name, address, profile, clock)
-    else:
-        from robot.device_camera import DeviceSource
+            source = StreamSource(name, address, profile, clock)
+        else:
+            from robot.device_camera import DeviceSource
 
-        source = DeviceSource(name, address, profile, clock)
-    reader = CaptureThread(name, source, clock)
-    reader.start()
+            source = DeviceSource(name, address, profile, clock)
+        reader = CaptureThread(name, source, clock)
+        reader.start()
+    except CameraLost as error:
+        raise CameraMissing(str(error)) from error
     return reader
 
 

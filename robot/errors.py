@@ -5,7 +5,8 @@
     │   └── UnsupportedSchema   file written by a newer version, or with unknown keys
     ├── NotConnected            fix the cable, the power or the path
     │   ├── PortBusy            another program holds the port
-    │   └── NoPermission        the user may not open the device
+    │   ├── NoPermission        the user may not open the device
+    │   └── CameraMissing       a camera that is not there, or gives no first picture; a CameraLost
     ├── ServoTimeout            a servo did not answer (retried, counted, then raised)
     ├── ServoFault              a servo reports a fault: stop, name the joint and the bit
     ├── CalibrationMismatch     recalibrate, or plug the right arm in
@@ -59,7 +60,11 @@ class LimitRefused(So101Error):
 
 
 class CameraLost(So101Error):
-    """A camera stopped delivering frames, or never delivered one."""
+    """A camera stopped delivering frames."""
+
+
+class CameraMissing(NotConnected, CameraLost):
+    """A camera cannot be opened, or never delivered a picture: nothing had begun."""
 
 
 class PolicyFailed(So101Error):

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import tyro
 
-from robot.errors import ConfigError, So101Error
+from robot.errors import (
+    CalibrationMismatch,
+    ConfigError,
+    NotConnected,
+    So101Error,
+    StorageFull,
+)
 from scripts.steps import INTERRUPTED, end_with_starter
 
 # In the order a newcomer needs them.
@@ -26,6 +32,10 @@ COMMANDS = {
     "evaluate": "measure a policy's success over many starts",
     "bench": "measure the twin against a recording of real arms",
 }
+
+# What the person puts right before trying again; any other error befell work that had begun.
+REFUSALS = (ConfigError, NotConnected, CalibrationMismatch, StorageFull)
+FAILED, REFUSED = 1, 2
 
 UNITS = re.compile(r"_(s|ms|mm)$")
 
@@ -46,8 +56,24 @@ def check_durations(args: object) -> None:
             raise ConfigError(f"--{option} {value:g} is no length: give a number of 0 or more")
 
 
+def write_log(details: str) -> str:
+    """Keep the details of a defect, and say where; on a full disk they go with the sentence."""
+    log = Path(os.environ.get("SO101_LOG", "outputs/last_error.log"))
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(details)
+    except OSError as error:
+        print(details, file=sys.stderr)
+        return f"details above: {log} cannot be written, {error.strerror}"
+    return f"details in {log}"
+
+
 def main(arguments: list[str]) -> int:
-    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run one command.
+
+    Returns the exit code: 0 done, 1 failed on the way, 2 refused (input, devices, disk), 130
+    interrupted.
+    """
     end_with_starter()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -55,7 +81,7 @@ def main(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         print(f"so101: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
-        return 2
+        return REFUSED
     module = importlib.import_module(f"scripts.{name}_command")
     args = tyro.cli(module.Args, prog=f"so101 {name}", description=module.__doc__, args=rest)
     try:
@@ -63,19 +89,16 @@ def main(arguments: list[str]) -> int:
         return int(module.main(args))
     except So101Error as error:
         print(f"so101 {name}: {error}", file=sys.stderr)
-        return 2
+        return REFUSED if isinstance(error, REFUSALS) else FAILED
     except KeyboardInterrupt:
         print(f"so101 {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place that turns a defect into a sentence
-        log = Path(os.environ.get("SO101_LOG", "outputs/last_error.log"))
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(traceback.format_exc())
+        where = write_log(traceback.format_exc())
         print(
-            f"so101 {name}: unexpected {type(error).__name__}: {error} (details in {log})",
-            file=sys.stderr,
+            f"so101 {name}: unexpected {type(error).__name__}: {error} ({where})", file=sys.stderr
         )
-        return 1
+        return FAILED
 
 
 if __name__ == "__main__":

@@ -59,9 +59,7 @@ def main(args: Args) -> int:
     roles: list[ArmRole] = ["leader", "follower"] if args.arm == "both" else [args.arm]
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        rig = stack.enter_context(
-            open_rig(args.rig, virtual=args.virtual, with_cameras=False)
-        )
+        rig = stack.enter_context(open_rig(args.rig, virtual=args.virtual, with_cameras=False))
         for role in roles:
             _refuse_unwritable_file(rig, role)
         for role in roles:
@@ -96,8 +94,8 @@ def calibrate_arm(
     )
     with stop.uninterrupted():  # a second or two
         store_in_servos(bus, calibration, lambda: save_calibration(path, calibration, sidecar))
-    if role == "follower":
-        configure(bus)  # now, so that no later program's first run differs from its second
+        if role == "follower":
+            configure(bus)  # now, so that no later program's first run differs from its second
     console.print(f"[green]✓[/] {role} calibrated: {path} (sha256 {calibration.sha256[:12]})")
 
 
@@ -111,8 +109,7 @@ def _refuse_unwritable_file(rig: Rig, role: ArmRole) -> None:
     path = _path(rig, role)
     if path.is_dir():
         raise ConfigError(f"the calibration {path} is a folder; name another calibration_dir")
-    refuse_unwritable(path.parent / f".{path.name}", "the calibration's copy")
-    refuse_unwritable(path, "the calibration")
+    refuse_unwritable(path.parent if path.exists() else path, "the calibration")
 
 
 def _readings(
@@ -125,6 +122,8 @@ def _readings(
     for index, reading in enumerate(sweep(bus, rig.clock)):
         yield reading
         if stop():
+            if rig.control is not None:
+                rig.control.set_hand(role, "none", 0)
             raise KeyboardInterrupt("asked to stop during the sweep: nothing was stored")
         if rig.clock.now_s() >= end_s:
             return

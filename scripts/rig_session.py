@@ -15,11 +15,11 @@ import msgspec
 
 from robot.arm import Follower, Leader
 from robot.bus import ServoBus
-from robot.calibration_store import calibration_path, load_calibration
+from robot.calibration_store import calibration_path, load_calibration, load_sidecar
 from robot.camera import open_camera
 from robot.clock import Clock, MonotonicClock
 from robot.devices import open_devices, uses_twin
-from robot.errors import ConfigError
+from robot.errors import CalibrationMismatch, ConfigError
 from robot.frames import CameraReader
 from robot.joints import Calibration
 from robot.limits import GoalLimiter
@@ -57,9 +57,21 @@ class Rig:
         return self.open_bus(self.profile.follower)
 
     def calibration(self, role: str) -> Calibration:
-        """Load the stored calibration of "leader" or "follower"."""
+        """Load the stored calibration of "leader" or "follower".
+
+        Raises:
+            CalibrationMismatch: the file is not the one that so101 calibrate wrote.
+        """
         profile = self.profile.leader if role == "leader" else self.profile.follower
-        return load_calibration(calibration_path(profile, role))
+        path = calibration_path(profile, role)
+        calibration = load_calibration(path)
+        sidecar = load_sidecar(path)
+        if sidecar is not None and sidecar.sha256 != calibration.sha256:
+            raise CalibrationMismatch(
+                f"{path} was edited by hand or by another tool: calibrate again, "
+                f"or delete {path.with_suffix('.so101.json')} to accept it"
+            )
+        return calibration
 
     def open_leader(self) -> Leader:
         """Open the leader with its stored calibration."""
@@ -95,7 +107,7 @@ def open_rig(path: Path, *, virtual: bool = False, with_cameras: bool = True) ->
     """Open the rig of a profile; closes everything, and a twin that it started, on every way out.
 
     Raises:
-        ConfigError, NotConnected, PortBusy, NoPermission, CameraLost: with what to do next.
+        ConfigError, NotConnected, PortBusy, NoPermission, CameraMissing: with what to do next.
     """
     profile = load_rig(path)
     if not with_cameras:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from robot.arm import Follower
+from robot.clock import Clock
 from robot.kinematics import ArmKinematics
 from robot.loop import GoalSource, Tick, TickListener, run_control_loop
 from scripts.jogging import JogConsole
@@ -35,9 +36,25 @@ class Args:
     keys: bool = False
     """Jog the gripper with the keyboard instead of the leader (needs a display)."""
     duration_s: float = 0.0
-    """Stop after this many seconds (0: until Ctrl-C)."""
+    """Stop after the arm has been driven for this many seconds (0: until Ctrl-C)."""
     demonstrator: bool = False
     """Twin only: let the scripted demonstrator move the leader."""
+
+
+class TimeUp:
+    """Whether the time given is over; it begins when the loop first asks."""
+
+    def __init__(self, clock: Clock, duration_s: float) -> None:
+        self._clock = clock
+        self._duration_s = duration_s or float("inf")
+        self._end_s: float | None = None
+
+    def __call__(self) -> bool:
+        """Tell the control loop."""
+        now_s = self._clock.now_s()
+        if self._end_s is None:
+            self._end_s = now_s + self._duration_s
+        return now_s >= self._end_s
 
 
 class StatusLine:
@@ -72,10 +89,12 @@ def main(args: Args) -> int:
             control = rig.require_control("--demonstrator")
             control.reset(0)
             control.set_hand("leader", "demonstrator", 0)
-        end_s = rig.clock.now_s() + args.duration_s if args.duration_s else float("inf")
         follower = stack.enter_context(rig.open_follower())
         source, listeners, is_stopping = open_source(rig, follower, keys, console)
+        is_time_up = TimeUp(rig.clock, args.duration_s)
         try:
+            if stop():  # while everything was set up: then nothing is powered
+                return 0
             follower.torque_on()
             console.print("torque on: the follower moves slowly until it agrees. Ctrl-C stops.")
             run_control_loop(
@@ -85,7 +104,7 @@ def main(args: Args) -> int:
                 listeners=[*listeners, StatusLine(console)],
                 rate_hz=rig.profile.control_rate_hz,
                 clock=rig.clock,
-                should_stop=lambda: stop() or is_stopping() or rig.clock.now_s() >= end_s,
+                should_stop=lambda: stop() or is_stopping() or is_time_up(),
             )
         finally:
             follower.release()

@@ -5,16 +5,20 @@ however it ends, the kernel closes the pipe and the child stops by itself (`--un
 """
 
 import contextlib
+import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from robot.errors import ConfigError, NotConnected
 from robot.rig import RigProfile
 from robot.run_folder import TwinManifest, running_twins
 
+START_S = 30.0  # loading MuJoCo on a busy small computer takes several seconds
 STOP_S = 5.0
 
 
@@ -41,30 +45,36 @@ def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
     print(f"no twin of '{profile.name}' is running: starting one for this command", file=sys.stderr)
     command = [sys.executable, "-m", "scripts", "twin", "--rig", str(path)]
     command += ["--json", "--until-stdin-closes"]
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        yield _wait_for_manifest(child)
-    finally:
-        _stop(child)
+    # A file: a pipe that nobody drains would stop the twin at the 64th kilobyte of warnings.
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+        )
+        try:
+            yield _wait_for_manifest(child, complaints)
+        finally:
+            _stop(child)
 
 
-def _wait_for_manifest(child: "subprocess.Popen[bytes]") -> TwinManifest:
+def _wait_for_manifest(child: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> TwinManifest:
     """Wait for the line that says where everything is, then read the manifest of that process."""
-    if child.stdout is None or child.stderr is None:
-        raise NotConnected("the twin was started without pipes: this is a defect")
-    if child.stdout.readline():
+    if child.stdout is None:
+        raise NotConnected("the twin was started without a pipe: this is a defect")
+    is_ready = bool(select.select([child.stdout], [], [], START_S)[0])
+    if is_ready and child.stdout.readline():
         for manifest in running_twins():
             if manifest.pid == child.pid:
                 return manifest
-    last_words = child.stderr.read().decode(errors="replace").strip().splitlines()
+    _stop(child)  # first: what still runs may still say something
+    complaints.seek(0)
+    last_words = complaints.read().decode(errors="replace").strip().splitlines()
     raise NotConnected(
-        f"the twin did not start: {last_words[-1] if last_words else 'it said nothing'}"
+        f"the twin did not start{'' if is_ready else f' within {START_S:g} s'}: "
+        f"{last_words[-1] if last_words else 'it said nothing'}"
     )
 
 
@@ -77,6 +87,5 @@ def _stop(child: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-    for stream in (child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()
+    if child.stdout is not None:
+        child.stdout.close()

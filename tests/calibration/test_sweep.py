@@ -14,7 +14,7 @@ from calibration.sweep import (
     sweep,
 )
 from robot.bus import ServoBus
-from robot.errors import CalibrationMismatch, ServoTimeout
+from robot.errors import CalibrationMismatch, ServoTimeout, StorageFull
 from robot.joints import JOINTS, SERVO_IDS, ticks_to_deg
 from robot.port import ServoPort
 from robot.registers import HOMING_OFFSET, LOCK, MAX_POSITION_LIMIT, MIN_POSITION_LIMIT, Register
@@ -138,3 +138,25 @@ def test_a_failure_half_way_puts_every_old_value_back(
     monkeypatch.undo()
 
     assert [[bus.read(i, r) for r in STORED] for i in SERVO_IDS] == before
+
+
+@pytest.mark.parametrize("error", [StorageFull("no space left"), KeyboardInterrupt(), OSError(5)])
+def test_a_file_that_cannot_be_saved_puts_every_old_value_back(
+    error: BaseException, swept: tuple[VirtualRig, ServoBus, SweepReading]
+) -> None:
+    _, bus, reading = swept
+    store_in_servos(bus, solve(reading, "follower"))
+    before = [[bus.read(i, r) for r in STORED] for i in SERVO_IDS]
+    shifted = dataclasses.replace(
+        reading, low_ticks=reading.low_ticks + 40, high_ticks=reading.high_ticks + 40
+    )
+
+    def fail_to_save() -> None:
+        assert [[bus.read(i, r) for r in STORED] for i in SERVO_IDS] != before
+        raise error
+
+    with pytest.raises(type(error)):
+        store_in_servos(bus, solve(shifted, "follower"), fail_to_save)
+
+    assert [[bus.read(i, r) for r in STORED] for i in SERVO_IDS] == before
+    assert [bus.read(i, LOCK) for i in SERVO_IDS] == [1] * 6

@@ -13,7 +13,7 @@ import pytest
 
 from robot.camera import CaptureThread, Picture, open_camera
 from robot.clock import MonotonicClock
-from robot.errors import CameraLost, ConfigError
+from robot.errors import CameraLost, CameraMissing, ConfigError
 from robot.frames import Frame
 from robot.rig import CameraProfile
 
@@ -206,7 +206,7 @@ def test_a_stream_cannot_be_turned() -> None:
 
 
 def test_a_device_that_is_no_camera_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CameraLost, match="cannot be opened; check that it is a camera"):
+    with pytest.raises(CameraMissing, match="cannot be opened; check that it is a camera"):
         open_camera("wrist", CameraProfile("/dev/null"), "/dev/null", CLOCK)
 
 
@@ -243,3 +243,21 @@ def test_a_camera_that_stops_delivering_is_lost_and_let_go(monkeypatch: pytest.M
     with pytest.raises(CameraLost, match="camera 'front' has delivered no picture"):
         reader.take()
     assert source.is_closed
+
+
+class FailingSource(SilentSource):
+    """A source that delivers one picture and then trips over a defect."""
+
+    def wait(self) -> Picture | None:
+        if not self._pictures:
+            raise ValueError("cannot reshape array")
+        return super().wait()
+
+
+def test_a_defect_in_the_capture_thread_is_a_lost_camera_and_no_frozen_picture() -> None:
+    reader = CaptureThread("front", FailingSource(), CLOCK)
+    reader.start()
+    reader._thread.join(5)
+
+    with pytest.raises(CameraLost, match=r"camera 'front' failed \(ValueError: cannot reshape"):
+        reader.latest()
