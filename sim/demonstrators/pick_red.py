@@ -24,7 +24,9 @@ from sim.hands import row_at
 from sim.tasks.pick_red import HELD_S, HeldUp
 from sim.world import FollowerWorld
 
-GRASP_POINT_M = np.array([0.011, 0.0, -0.095])  # between the open jaws, in the gripper body
+# In the gripper body, midway between the open jaws: as much room on either side of the block, which
+# the moving jaw then pushes against the fixed one.
+GRASP_POINT_M = np.array([0.017, 0.0, -0.095])
 WRIST_ROLL = 4
 
 RISE_M = np.array([0.205, 0.0, 0.085])  # the first move, out of the fold
@@ -37,11 +39,11 @@ SCATTER_M = np.array(
 AIM_SCATTER_M = 0.0015
 # A person arrives beside the block and corrects by eye; a learner needs to see such corrections,
 # since its own arrivals are never exact.
-ARRIVAL_SCATTER_M = np.array([0.015, 0.015, 0.008])
-ARRIVAL_TWIST_RAD = np.deg2rad(10.0)
+ARRIVAL_SCATTER_M = np.array([0.008, 0.008, 0.005])
+ARRIVAL_TWIST_RAD = np.deg2rad(5.0)
 SPACING_M = 0.008  # between the points of a straight line
 
-OPEN_RAD = math.radians(28.0)  # 53 mm between the jaws, twice the block
+OPEN_RAD = math.radians(38.0)  # 70 mm between the jaws, nearly three times the block
 SQUEEZE_RAD = math.radians(-0.5)  # a 25 mm block stops the jaw at 6.5 degrees: 7 degrees of squeeze
 
 SPEED_M_S = (0.17, 0.25)
