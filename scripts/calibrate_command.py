@@ -60,8 +60,9 @@ def main(args: Args) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         rig = stack.enter_context(open_rig(args.rig, virtual=args.virtual, with_cameras=False))
-        for role in roles:
+        for role in roles:  # all that can be refused, before the first sweep
             _refuse_unwritable_file(rig, role)
+            _bus(rig, role)
         for role in roles:
             calibrate_arm(rig, role, console, args.duration_s, stop)
     return 0
@@ -75,7 +76,7 @@ def calibrate_arm(
     Raises:
         KeyboardInterrupt: asked to stop; nothing was stored.
     """
-    bus = rig.leader_bus if role == "leader" else rig.follower_bus
+    bus = _bus(rig, role)
     # First, as in Follower.open: a killed program may have left it on.
     state = release_torque(bus)
     check_servos(bus, role)
@@ -97,6 +98,10 @@ def calibrate_arm(
         if role == "follower":
             configure(bus)  # now, so that no later program's first run differs from its second
     console.print(f"[green]✓[/] {role} calibrated: {path} (sha256 {calibration.sha256[:12]})")
+
+
+def _bus(rig: Rig, role: ArmRole) -> ServoBus:
+    return rig.leader_bus if role == "leader" else rig.follower_bus
 
 
 def _path(rig: Rig, role: ArmRole) -> Path:

@@ -89,6 +89,8 @@ def main(args: Args) -> int:
             control = rig.require_control("--demonstrator")
             control.reset(0)
             control.set_hand("leader", "demonstrator", 0)
+        if keys is None:
+            _ = rig.leader_bus  # both ports are there before anything is written to either arm
         follower = stack.enter_context(rig.open_follower())
         source, listeners, is_stopping = open_source(rig, follower, keys, console)
         is_time_up = TimeUp(rig.clock, args.duration_s)
