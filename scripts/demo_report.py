@@ -5,6 +5,7 @@ files.
 """
 
 import base64
+import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -147,21 +148,16 @@ def _positions_mm(starts: list[dict[str, float]]) -> tuple[list[float], list[flo
 def _training_section(folder: Path) -> str:
     log = read_log(folder / "train")
     step = [row.step for row in log]
-    series = [Series("training", step, [row.loss for row in log])]
-    measured = [row for row in log if row.validation_loss is not None]
+    series = [Series("training", step, [math.log10(row.loss) for row in log])]
+    measured = [(row.step, row.validation_loss) for row in log if row.validation_loss]
     if measured:
-        series.append(
-            Series(
-                "held-out episodes",
-                [row.step for row in measured],
-                [row.validation_loss or 0.0 for row in measured],
-            )
-        )
+        held_out = [math.log10(loss) for _, loss in measured]
+        series.append(Series("held-out episodes", [at for at, _ in measured], held_out))
     plot = line_plot(
         "Training curve",
         series,
         x_label="optimiser step",
-        y_label="loss (standardised actions, squared)",
+        y_label="log10 of the loss (standardised, squared)",
     )
     return "<h2>Training</h2>" + _figure(plot, f"{step[-1]} steps in {log[-1].elapsed_s:.0f} s.")
 

@@ -56,7 +56,8 @@ class _Frame:
             f'<rect x="{_LEFT}" y="{_TOP}" width="{right - _LEFT}" height="{bottom - _TOP}" '
             'class="frame"/>',
         ]
-        for value in ticks(*self._x_range):
+        # Without a label the horizontal axis only sets things apart: bars carry their names.
+        for value in ticks(*self._x_range) if x_label else ():
             column = self.x(value)
             parts.append(
                 f'<line x1="{column:.1f}" x2="{column:.1f}" y1="{_TOP}" y2="{bottom}" '
