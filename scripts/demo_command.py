@@ -50,7 +50,7 @@ class Scale(msgspec.Struct, frozen=True):
     trials: int
 
 
-FULL = Scale(episodes=150, train_steps=3500, trials=50)
+FULL = Scale(episodes=80, train_steps=3500, trials=50)
 QUICK = Scale(episodes=10, train_steps=200, trials=4)
 
 

@@ -26,7 +26,7 @@ from sim.world import FollowerWorld
 
 # In the gripper body, midway between the open jaws: as much room on either side of the block, which
 # the moving jaw then pushes against the fixed one.
-GRASP_POINT_M = np.array([0.017, 0.0, -0.095])
+GRASP_POINT_M = np.array([0.0145, 0.0, -0.095])
 WRIST_ROLL = 4
 
 RISE_M = np.array([0.205, 0.0, 0.085])  # the first move, out of the fold
@@ -43,7 +43,7 @@ ARRIVAL_SCATTER_M = np.array([0.008, 0.008, 0.005])
 ARRIVAL_TWIST_RAD = np.deg2rad(5.0)
 SPACING_M = 0.008  # between the points of a straight line
 
-OPEN_RAD = math.radians(38.0)  # 70 mm between the jaws, nearly three times the block
+OPEN_RAD = math.radians(30.0)  # 57 mm between the jaws, a good two blocks wide
 SQUEEZE_RAD = math.radians(-0.5)  # a 25 mm block stops the jaw at 6.5 degrees: 7 degrees of squeeze
 
 SPEED_M_S = (0.17, 0.25)
