@@ -132,9 +132,9 @@ def test_any_goals_stay_in_range_and_within_the_speed(
 def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(outside_deg: float) -> None:
     limiter = new_limiter()
     high_deg = HIGH_DEG[1] - RANGE_MARGIN_DEG
-    position = np.zeros(6)
+    position: FloatVector = np.zeros(6)
     position[1] = high_deg + outside_deg
-    steps = []
+    steps: list[float] = []
     for tick in range(60):
         sent = limiter.limit(Goal(position.clip(-50, 50), tick / RATE_HZ), sample(position), 0.0)
         steps.append(position[1] - sent[1])
@@ -150,13 +150,13 @@ def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(outside_deg: f
 def test_after_a_pause_the_ramp_starts_anew_from_where_the_follower_stands() -> None:
     limiter = new_limiter()
     limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), 0.0)
-    assert not limiter.is_ramping
+    was_ramping = limiter.is_ramping
 
     fallen = np.full(6, 30.0)
     now_s = STALE_S + 0.001
     sent = limiter.limit(Goal(np.zeros(6), now_s), sample(fallen), now_s)
 
-    assert limiter.is_ramping
+    assert [was_ramping, limiter.is_ramping] == [False, True]
     assert np.all(fallen - sent <= RAMP_SPEED_DEG_S / RATE_HZ + 1e-9)
 
 

@@ -20,6 +20,7 @@ def recording(tmp_path: Path) -> Path:
     """Write a short made-up motion whose follower is perfect: no real one is, nor is the twin."""
     times_s = np.arange(0, 1.5, 1 / 30)[:, None]
     action = 10 + 15 * np.sin(2 * np.pi * 0.5 * times_s + np.arange(6.0))
+    action[:, -1] += 20  # a gripper counts 0 to 100
     path = tmp_path / "made.csv"
     table = np.hstack([times_s, action, action])
     np.savetxt(path, table, delimiter=",", header=",".join(COLUMNS), comments="")

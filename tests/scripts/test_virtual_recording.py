@@ -119,6 +119,7 @@ def test_lerobot_opens_what_was_recorded_and_rows_are_frames(rig: Path, tmp_path
     assert len(dataset) == result.frames
     for index in (0, len(dataset) - 1):
         item = dataset[index]
+        assert isinstance(item, dict)
         assert item["observation.images.wrist"].shape == (3, 72, 96)
         assert item["action"].shape == (6,)
 
