@@ -17,8 +17,9 @@ from deploy.plans import Observation
 from deploy.scheduler import PlanScheduler
 from robot.errors import PolicyFailed
 from robot.frames import CameraReader
+from robot.joint_sample import JointSample
 from robot.joints import GRIPPER, JOINTS, FloatVector
-from robot.loop import Goal, JointSample
+from robot.loop import Goal
 
 DELAYS_KEPT = 64  # a window, not an all-time maximum: one slow plan must not count for ever
 HISTORY_TICKS = 64  # at 100 Hz longer than a picture may be old

@@ -9,8 +9,9 @@ import numpy as np
 
 from record.journal_reader import Journal
 from robot.errors import ConfigError
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import Goal, JointSample
+from robot.loop import Goal
 
 START_TOLERANCE_DEG = (
     6.0  # gravity sag at P = 16 is 2 to 3 degrees (20 to 30 steps at 10 % of stall)

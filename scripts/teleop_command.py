@@ -13,6 +13,7 @@ from rich.console import Console
 
 from robot.arm import Follower
 from robot.clock import Clock
+from robot.health import HealthMonitor
 from robot.kinematics import ArmKinematics
 from robot.loop import GoalSource, Tick, TickListener, run_control_loop
 from scripts.jogging import JogConsole
@@ -102,6 +103,7 @@ def main(args: Args) -> int:
             run_control_loop(
                 arm=follower,
                 source=source,
+                monitor=HealthMonitor(),
                 limiter=rig.new_limiter(follower),
                 listeners=[*listeners, StatusLine(console)],
                 rate_hz=rig.profile.control_rate_hz,

@@ -17,6 +17,7 @@ from deploy.results import TrialOutcome
 from record.journal_reader import read_journal
 from record.replay import ReplayGoals
 from robot.arm import Follower
+from robot.health import HealthMonitor
 from robot.loop import GoalSource, run_control_loop
 from scripts.demonstrations import Demonstration, red_position_m, start_numbers
 from scripts.rig_session import Rig, open_rig
@@ -142,6 +143,7 @@ def run_virtual_trial(
     run_control_loop(
         arm=follower,
         source=source,
+        monitor=HealthMonitor(),
         limiter=rig.new_limiter(follower),
         listeners=[],
         rate_hz=rig.profile.control_rate_hz,

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from record.episode import SessionPlan
+from robot.health import HealthMonitor
 from robot.loop import run_control_loop
 from robot.parent_death import die_with_parent
 from scripts.follower_setup import configure_virtual_follower
@@ -109,6 +110,7 @@ def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[
     run_control_loop(
         arm=follower,
         source=LeaderGoals(leader),
+        monitor=HealthMonitor(),
         limiter=limiter,
         listeners=[session],
         rate_hz=rig.profile.control_rate_hz,

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from robot.joint_sample import JointSample
 from robot.joints import GRIPPER, JOINTS, FloatVector
 from robot.kinematics import ArmKinematics
-from robot.loop import Goal, JointSample, Tick
+from robot.loop import Goal, Tick
 from teleop.jog_motion import JogMotion
 from teleop.key_map import JogAxis, jog_fractions
 

@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import Goal, JointSample
+from robot.loop import Goal
 
 
 class LeaderReader(Protocol):

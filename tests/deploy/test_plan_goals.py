@@ -8,8 +8,8 @@ from deploy.planner import InlinePlanner
 from deploy.plans import Observation, Plan, PlanArray
 from robot.errors import ConfigError, PolicyFailed
 from robot.frames import Frame
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import JointSample
 
 RATE_HZ = 100.0
 PERIOD_S = 1 / RATE_HZ

@@ -10,8 +10,9 @@ import pytest
 from record.header import CameraHeader, JournalHeader
 from record.journal import JournalWriter
 from robot.frames import Frame
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import JointSample, Tick
+from robot.loop import Tick
 
 WIDTH, HEIGHT, CAMERA_FPS, RATE_HZ = 64, 48, 30, 100
 T0_S = 1000.0

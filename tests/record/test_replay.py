@@ -3,8 +3,8 @@ import pytest
 
 from record.replay import ReplayGoals
 from robot.errors import ConfigError
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import JointSample
 
 TIMES_S = np.array([50.0, 50.5, 51.0])
 GOALS_DEG = np.array([[0.0] * 6, [10.0] * 6, [30.0] * 6])

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot.errors import LimitRefused
+from robot.health import GOOD
+from robot.joint_sample import JointSample
 from robot.joints import Calibration, FloatVector, JointCalibration
 from robot.limits import (
     RAMP_AGREEMENT_DEG,
@@ -17,7 +19,7 @@ from robot.limits import (
     limit_speed,
     limit_step,
 )
-from robot.loop import Goal, JointSample
+from robot.loop import Goal
 
 CALIBRATION = Calibration(tuple(JointCalibration(i, 0, 0, 1024, 3071) for i in range(1, 7)))
 LOW_DEG, HIGH_DEG = CALIBRATION.range_deg
@@ -74,7 +76,7 @@ def test_the_first_tick_never_jumps() -> None:
     limiter = new_limiter()
     start = np.array([0.0, 10.0, 0.0, 0.0, 0.0, 50.0])
 
-    sent = limiter.limit(Goal(np.full(6, 60.0), 0.0), sample(start), 0.0)
+    sent = limiter.limit(Goal(np.full(6, 60.0), 0.0), sample(start), GOOD, 0.0)
 
     assert limiter.is_ramping
     assert np.all(np.abs(sent - start) <= RAMP_SPEED_DEG_S / RATE_HZ + 1e-9)
@@ -85,18 +87,18 @@ def test_the_ramp_ends_when_goal_and_follower_agree_and_full_speed_begins() -> N
     position = np.zeros(6) + 10.0
     goal = Goal(np.full(6, 20.0), 0.0)
     for _ in range(int(10 / RAMP_SPEED_DEG_S * RATE_HZ) + 2):
-        position = limiter.limit(goal, sample(position), 0.0)
+        position = limiter.limit(goal, sample(position), GOOD, 0.0)
 
     assert not limiter.is_ramping
-    assert limiter.limit(Goal(np.full(6, 40.0), 0.0), sample(position), 0.0)[0] - position[0] > 2.0
+    assert limiter.limit(Goal(np.full(6, 40.0), 0.0), sample(position), GOOD, 0.0)[0] - position[0] > 2.0
 
 
 def test_a_stale_goal_is_not_followed_and_arms_the_ramp_again() -> None:
     limiter = new_limiter()
     here = np.full(6, 10.0)
-    limiter.limit(Goal(here, 0.0), sample(here), 0.0)
+    limiter.limit(Goal(here, 0.0), sample(here), GOOD, 0.0)
 
-    sent = limiter.limit(Goal(np.full(6, 50.0), 0.0), sample(here), STALE_S + 0.001)
+    sent = limiter.limit(Goal(np.full(6, 50.0), 0.0), sample(here), GOOD, STALE_S + 0.001)
 
     assert np.allclose(sent, here)
     assert limiter.is_ramping
@@ -107,7 +109,7 @@ def test_a_stale_goal_is_not_followed_and_arms_the_ramp_again() -> None:
 )
 def test_refuses_goals_that_are_not_six_finite_numbers(bad: FloatVector) -> None:
     with pytest.raises(LimitRefused, match="nothing was sent"):
-        new_limiter().limit(Goal(bad, 0.0), sample(np.zeros(6)), 0.0)
+        new_limiter().limit(Goal(bad, 0.0), sample(np.zeros(6)), GOOD, 0.0)
 
 
 @given(
@@ -121,7 +123,7 @@ def test_any_goals_stay_in_range_and_within_the_speed(
     position = np.array(start)
     last = position  # the gripper's may lie outside its range (0..100 %)
     for goal in goals:
-        sent = limiter.limit(Goal(np.array(goal), 0.0), sample(position), 0.0)
+        sent = limiter.limit(Goal(np.array(goal), 0.0), sample(position), GOOD, 0.0)
         assert np.all(sent >= np.minimum(LOW_DEG, last) - 1e-9)
         assert np.all(sent <= np.maximum(HIGH_DEG, last) + 1e-9)
         assert np.all(np.abs(sent - last) <= SPEED_DEG_S / RATE_HZ + 1e-6)
@@ -136,7 +138,7 @@ def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(outside_deg: f
     position[1] = high_deg + outside_deg
     steps: list[float] = []
     for tick in range(60):
-        sent = limiter.limit(Goal(position.clip(-50, 50), tick / RATE_HZ), sample(position), 0.0)
+        sent = limiter.limit(Goal(position.clip(-50, 50), tick / RATE_HZ), sample(position), GOOD, 0.0)
         steps.append(position[1] - sent[1])
         position = sent
         if position[1] <= high_deg:
@@ -149,12 +151,12 @@ def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(outside_deg: f
 
 def test_after_a_pause_the_ramp_starts_anew_from_where_the_follower_stands() -> None:
     limiter = new_limiter()
-    limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), 0.0)
+    limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), GOOD, 0.0)
     was_ramping = limiter.is_ramping
 
     fallen = np.full(6, 30.0)
     now_s = STALE_S + 0.001
-    sent = limiter.limit(Goal(np.zeros(6), now_s), sample(fallen), now_s)
+    sent = limiter.limit(Goal(np.zeros(6), now_s), sample(fallen), GOOD, now_s)
 
     assert [was_ramping, limiter.is_ramping] == [False, True]
     assert np.all(fallen - sent <= RAMP_SPEED_DEG_S / RATE_HZ + 1e-9)
@@ -162,10 +164,10 @@ def test_after_a_pause_the_ramp_starts_anew_from_where_the_follower_stands() -> 
 
 def test_rearming_ramps_from_where_the_follower_stands() -> None:
     limiter = new_limiter()
-    limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), 0.0)
+    limiter.limit(Goal(np.zeros(6), 0.0), sample(np.zeros(6)), GOOD, 0.0)
 
     limiter.rearm()
-    sent = limiter.limit(Goal(np.zeros(6), 0.0), sample(np.full(6, 30.0)), 0.0)
+    sent = limiter.limit(Goal(np.zeros(6), 0.0), sample(np.full(6, 30.0)), GOOD, 0.0)
 
     assert limiter.is_ramping
     assert np.all(sent > 29.0)

@@ -12,9 +12,11 @@ from robot.arm import TORQUE_OFF, TORQUE_UNKNOWN, Follower, Leader
 from robot.bus import ServoBus
 from robot.clock import Clock
 from robot.errors import LimitRefused, NotConnected
+from robot.health import Health, HealthMonitor
+from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS, Calibration, FloatVector, deg_to_ticks, ticks_to_deg
 from robot.limits import GoalLimiter
-from robot.loop import Goal, JointSample, Tick, run_control_loop
+from robot.loop import Goal, Tick, run_control_loop
 from robot.registers import GOAL_POSITION, TORQUE_ENABLE
 from teleop.leader import LeaderGoals
 
@@ -61,10 +63,12 @@ class LoggedLimiter(GoalLimiter):
         self.log = log
         self.on_call: Callable[[], None] = do_nothing
 
-    def limit(self, goal: Goal, observed: JointSample, now_s: float) -> FloatVector:
+    def limit(
+        self, goal: Goal, observed: JointSample, health: Health, now_s: float
+    ) -> FloatVector:
         self.log.append("limit")
         self.on_call()
-        return super().limit(goal, observed, now_s)
+        return super().limit(goal, observed, health, now_s)
 
 
 class PanGoals:
@@ -121,6 +125,7 @@ class Loop:
         run_control_loop(
             arm=self.follower,
             source=self.source,
+            monitor=HealthMonitor(),
             limiter=self.limiter,
             listeners=[self.ticks],
             rate_hz=RATE_HZ,
@@ -284,7 +289,7 @@ def modules_called() -> Generator[set[str]]:
 
 CONTROL = {
     f"robot/{name}.py"
-    for name in ("arm", "bus", "clock", "joints", "limits", "loop", "port", "registers")
+    for name in ("arm", "bus", "clock", "health", "joints", "limits", "loop", "port", "registers")
 }
 
 
@@ -303,6 +308,7 @@ def test_a_turn_enters_the_control_modules_and_the_source_in_use_and_nothing_els
         run_control_loop(
             arm=follower,
             source=source,
+            monitor=HealthMonitor(),
             limiter=GoalLimiter(CALIBRATION, rate_hz=RATE_HZ, max_speed_deg_s=270.0),
             listeners=[Ticks([])],
             rate_hz=RATE_HZ,

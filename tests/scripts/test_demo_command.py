@@ -20,7 +20,8 @@ from record.header import CameraHeader, JournalHeader
 from record.journal import JournalWriter
 from robot.errors import ConfigError
 from robot.frames import Frame
-from robot.loop import JointSample, Tick
+from robot.joint_sample import JointSample
+from robot.loop import Tick
 from robot.rig import load_rig
 from scripts.demo_command import FULL, QUICK, Args, main, plan_steps, write_rig
 from scripts.demo_report import DemoStep, write_report

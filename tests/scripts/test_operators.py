@@ -9,7 +9,8 @@ import pytest
 
 from record.episode import Event, Session, SessionPlan, State
 from robot.errors import NotConnected
-from robot.loop import JointSample, Tick
+from robot.joint_sample import JointSample
+from robot.loop import Tick
 from scripts.operators import SETTLE_TICKS, Scene, TwinOperator
 from scripts.record_command import seeds_from
 from scripts.twin_asker import Immediate, StatusWatch, twin_asker

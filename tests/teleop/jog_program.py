@@ -13,9 +13,11 @@ import time
 import numpy as np
 
 from robot.clock import MonotonicClock
+from robot.health import Finding, Health, HealthMonitor
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
 from robot.kinematics import ArmKinematics
-from robot.loop import Goal, JointSample, Tick, run_control_loop
+from robot.loop import Goal, Tick, run_control_loop
 from teleop.jog import JogGoals
 from teleop.key_map import STOP_KEYS
 from teleop.key_state import KeyState
@@ -40,6 +42,9 @@ class PerfectArm:
     def send_deg(self, goal_deg: FloatVector) -> None:
         self._position_deg = goal_deg.copy()
 
+    def restore_power(self) -> tuple[Finding, ...]:
+        return ()
+
     def release(self) -> str:
         return "off (read back)"
 
@@ -47,7 +52,13 @@ class PerfectArm:
 class AskedIsSent:
     """No limits: what the keys ask for is what is seen."""
 
-    def limit(self, goal: Goal, observed: JointSample, now_s: float) -> FloatVector:
+    is_ramping = False
+
+    def rearm(self) -> None: ...
+
+    def limit(
+        self, goal: Goal, observed: JointSample, health: Health, now_s: float
+    ) -> FloatVector:
         return goal.position_deg
 
 
@@ -86,6 +97,7 @@ def main() -> None:
         run_control_loop(
             arm=PerfectArm(clock),
             source=source,
+            monitor=HealthMonitor(),
             limiter=AskedIsSent(),
             listeners=[source, printer],
             rate_hz=100.0,

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot.joint_sample import JointSample
 from robot.joints import GRIPPER, FloatVector
 from robot.kinematics import ArmKinematics
-from robot.loop import JointSample, Tick
+from robot.loop import Tick
 from teleop.jog import FALL_S, LONGEST_STEP_S, RISE_S, WIND_UP_DEG, JogGoals, JogSpeeds, ramp
 from teleop.jog_motion import JOINT_SPEED_DEG_S
 from teleop.key_map import JOG_ACTIONS, JogAction, JogAxis

@@ -1,7 +1,7 @@
 import numpy as np
 
+from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import JointSample
 from teleop.leader import LeaderGoals
 
 
