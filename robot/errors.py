@@ -8,6 +8,7 @@
     │   ├── NoPermission        the user may not open the device
     │   └── CameraMissing       a camera that is not there, or gives no first picture; a CameraLost
     ├── ServoTimeout            a servo did not answer (retried, counted, then raised)
+    │   └── JointLost           a driven joint cannot be heard or trusted: no walk to rest, sink
     ├── ServoFault              a servo reports a fault: stop, name the joint and the bit
     ├── CalibrationMismatch     recalibrate, or plug the right arm in
     ├── LimitRefused            a goal was refused and not sent
@@ -45,6 +46,13 @@ class NoPermission(NotConnected):
 
 class ServoTimeout(So101Error):
     """A servo gave no complete reply within its deadline."""
+
+
+class JointLost(ServoTimeout):
+    """A driven joint cannot be heard any more, or its encoder cannot be trusted.
+
+    Nobody knows where the arm is then: it cannot walk to rest.
+    """
 
 
 class ServoFault(So101Error):
