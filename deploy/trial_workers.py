@@ -8,7 +8,6 @@ after another. Whoever is free takes the next start; outcomes come back in the o
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection, wait
@@ -20,6 +19,7 @@ from deploy.plan_log import PlanStatistics
 from deploy.results import TrialOutcome
 from robot.errors import ConfigError, PolicyFailed, So101Error
 from robot.parent_death import die_with_parent
+from robot.terminal_signals import leave_terminal_to_parent
 
 JOIN_S = 5.0
 
@@ -160,7 +160,7 @@ def _work[StartT](
 ) -> None:
     """Run what the parent hands out until there is no more."""
     die_with_parent(parent_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's business
+    leave_terminal_to_parent()
     try:
         with open_trials() as trials:
             connection.send(_Opened())

@@ -11,7 +11,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from record.journal_reader import read_header
 from record.video import encoder_named
 from robot.errors import ConfigError, So101Error
 from robot.files import storage_errors
+from robot.terminal_signals import leave_terminal_to_parent
 
 type Progress = Callable[[int, int, str], None]  # journals done, journals in all, name of the last
 
@@ -217,7 +217,7 @@ def _outcome(work: Callable[[], EncodedEpisode]) -> EncodedEpisode | ConfigError
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, run at low priority, and go when the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_terminal_to_parent()
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     parent = multiprocessing.parent_process()

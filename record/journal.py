@@ -28,6 +28,7 @@ from record.messages import (
     JOINTS_TOPIC,
     Detail,
     EventMessage,
+    finding_detail,
     goal_message,
     image_message,
     joint_message,
@@ -37,6 +38,7 @@ from record.storage import AppendFile
 from robot.errors import ConfigError, StorageFull
 from robot.files import storage_errors, sync_path
 from robot.frames import CameraReader, Frame
+from robot.health import Finding
 from robot.loop import Tick
 
 __all__ = [
@@ -218,19 +220,38 @@ def discard_saved(path: Path) -> Path:
 
 
 class EpisodeRecorder:
-    """Tick listener: writes every tick, and the frames that arrived since the last."""
+    """Tick listener: writes every tick, its findings, and the frames that arrived since the last.
+
+    The walk to rest is no part of an episode: of it only its beginning is written, as `stop`.
+    """
 
     def __init__(self, writer: JournalWriter, cameras: Mapping[str, CameraReader]) -> None:
         """Begin with the newest frame of each camera, so that rows start with the first tick."""
         self._writer = writer
         self._cameras = dict(sorted(cameras.items()))
+        self._is_begun = False
+        self._is_stopped = False
         for camera in self._cameras.values():
             for frame in camera.take()[-1:]:
                 writer.frame(frame)
 
     def on_tick(self, tick: Tick) -> None:
         """Write the tick and drain the cameras."""
-        self._writer.tick(tick)
+        if tick.phase == "drive":
+            self._writer.tick(tick)
+        elif not self._is_stopped:
+            self._is_stopped = True
+            self._writer.event("stop", tick.time_s)
+        for finding in tick.news if self._is_begun else dict.fromkeys(_standing(tick)):
+            self._writer.event("health", tick.time_s, **finding_detail(finding))
+        self._is_begun = True
+        if self._is_stopped:
+            return
         for camera in self._cameras.values():
             for frame in camera.take():
                 self._writer.frame(frame)
+
+
+def _standing(tick: Tick) -> tuple[Finding, ...]:
+    """Return what an episode that begins with this tick begins with."""
+    return tick.health.findings + tick.news

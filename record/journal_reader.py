@@ -57,7 +57,11 @@ class JointTrack:
 
 @dataclass(frozen=True, slots=True)
 class GoalTrack:
-    """Goals of an episode: (n,) but `asked_deg` and `sent_deg`, which are (n, 6)."""
+    """Goals of an episode: (n,) but `asked_deg` and `sent_deg`, which are (n, 6).
+
+    `response` and `speed_factor` are those of `robot.health.Health`; of journals from before they
+    were recorded: 0 and 1.
+    """
 
     tick: IntArray
     time_s: FloatArray
@@ -66,6 +70,9 @@ class GoalTrack:
     sent_s: FloatArray
     lateness_s: FloatArray
     missed: IntArray
+    is_ramping: NDArray[np.bool_]
+    response: IntArray
+    speed_factor: FloatArray
 
 
 class FrameTrack:
@@ -224,6 +231,9 @@ def read_journal(path: Path) -> Journal:
             sent_s=np.array([m.sent_s for m in goals], dtype=np.float64),
             lateness_s=np.array([m.lateness_s for m in goals], dtype=np.float64),
             missed=np.array([m.missed for m in goals], dtype=np.int64),
+            is_ramping=np.array([m.is_ramping for m in goals], dtype=np.bool_),
+            response=np.array([m.response for m in goals], dtype=np.int64),
+            speed_factor=np.array([m.speed_factor for m in goals], dtype=np.float64),
         ),
         cameras={
             name: FrameTrack(scan.data, scan.places[name], scan.timings[name])

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.frames import Frame
+from robot.health import Finding
+from robot.joints import SERVO_IDS
 from robot.loop import Tick
 
 JOINTS_TOPIC = "/joints"
@@ -39,7 +41,10 @@ class JointMessage(msgspec.Struct):
 
 
 class GoalMessage(msgspec.Struct):
-    """One tick of the control loop: what was asked, what was sent, and how punctual it was."""
+    """One tick of the control loop: what was asked, what was sent, and how punctual it was.
+
+    The values with a default came later: an older journal has none of them.
+    """
 
     tick: int
     time_s: float
@@ -48,6 +53,10 @@ class GoalMessage(msgspec.Struct):
     sent_s: float
     lateness_s: float
     missed: int
+    is_ramping: bool = False
+    response: int = 0  # of `robot.health.Response`, the worst that held
+    speed_factor: float = 1.0  # what health left of the speed
+    yielding: list[int] = []  # servo ids whose goal became their present position
 
 
 class Stamp(msgspec.Struct):
@@ -86,7 +95,11 @@ class ImageData(msgspec.Struct):
 
 
 class EventMessage(msgspec.Struct):
-    """Something that happened: `start`, `end`, a mark of the operator."""
+    """Something that happened.
+
+    `start`, `end` (with the outcome), `health` (a finding began, or held when the episode did),
+    `stop` (the arm began to walk to rest), `failed` (the recording broke off, with the error).
+    """
 
     time_s: float
     name: str
@@ -118,7 +131,21 @@ def goal_message(tick: Tick) -> GoalMessage:
         sent_s=tick.sent_s,
         lateness_s=tick.lateness_s,
         missed=tick.missed,
+        is_ramping=tick.is_ramping,
+        response=int(tick.health.response),
+        speed_factor=tick.health.speed_factor,
+        yielding=[SERVO_IDS[index] for index in np.flatnonzero(tick.health.yielding)],
     )
+
+
+def finding_detail(finding: Finding) -> dict[str, Detail]:
+    """Return what a `health` event says about a finding."""
+    return {
+        "joint": finding.joint,
+        "kind": finding.kind,
+        "response": finding.response.name.lower(),
+        "sentence": finding.sentence,
+    }
 
 
 def image_message(frame: Frame) -> ImageMessage:
@@ -179,6 +206,10 @@ GOAL_SCHEMA = _object(
         "sent_s": _NUMBER,
         "lateness_s": _NUMBER,
         "missed": _INTEGER,
+        "is_ramping": {"type": "boolean"},
+        "response": _INTEGER,
+        "speed_factor": _NUMBER,
+        "yielding": {"type": "array", "items": _INTEGER},
     },
 )
 IMAGE_SCHEMA = _object(

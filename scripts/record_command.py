@@ -138,22 +138,24 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
             new_paths(journals),
             console,
         )
-        try:
-            follower.torque_on()
-            run_control_loop(
-                arm=follower,
-                source=LeaderGoals(leader),
-                monitor=HealthMonitor(),
-                limiter=limiter,
-                listeners=[session],
-                rate_hz=rig.profile.control_rate_hz,
-                clock=rig.clock,
-                should_stop=lambda: stop() or session.is_done,
-            )
-        finally:
-            follower.release()
-            console.print(f"follower torque: {follower.torque_state}", highlight=False)
-            session.finish(rig.clock.now_s())
+        with session:
+            try:
+                if stop():  # while everything was set up: then nothing is powered
+                    return 0
+                follower.torque_on()
+                run_control_loop(
+                    arm=follower,
+                    source=LeaderGoals(leader),
+                    monitor=HealthMonitor(),
+                    limiter=limiter,
+                    listeners=[session],
+                    rate_hz=rig.profile.control_rate_hz,
+                    clock=rig.clock,
+                    should_stop=lambda: stop() or session.is_done,
+                )
+            finally:
+                follower.release()
+                console.print(f"follower torque: {follower.torque_state}", highlight=False)
     return len(session.saved_paths)
 
 

@@ -6,10 +6,12 @@ when an episode begins and ends is an `Operator`: a person's keys, or a script a
 """
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from rich.console import Console
@@ -79,7 +81,11 @@ def new_paths(folder: Path) -> Callable[[int], Path]:
 
 
 class RecordingSession:
-    """Tick listener: carries out what the state machine asks for."""
+    """Tick listener: carries out what the state machine asks for.
+
+    Use as a context around the loop: an orderly end finishes the episode under way, an error leaves
+    it as `.part`, readable up to its last message and not exported unless asked for.
+    """
 
     def __init__(
         self,
@@ -133,10 +139,36 @@ class RecordingSession:
             self.session = replace(self.session, state=State.DONE)
             raise
 
-    def finish(self, now_s: float) -> None:
-        """End the session; an episode under way is kept."""
-        if not self.is_done:
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the session; the arm must have been let go before."""
+        now_s = self._rig.clock.now_s()
+        if error is not None:
+            self._abandon(now_s, str(error) or type(error).__name__)
+        elif not self.is_done:
             self.apply(Event.QUIT, now_s)
+
+    def _abandon(self, now_s: float, reason: str) -> None:
+        """Leave the episode under way as it is; never raises, for an error is on its way."""
+        if self._writer is None:
+            return
+        writer = self._take_writer()
+        self.session = replace(self.session, state=State.DONE)
+        with suppress(StorageFull):
+            writer.event("failed", now_s, error=reason)
+            writer.abandon()
+        self._say(
+            f"the episode under way stays as {writer.part_path.name}: "
+            "so101 export --unfinished takes it too"
+        )
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:

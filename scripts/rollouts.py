@@ -6,7 +6,8 @@ Nothing here prints but through the console it is given, and nothing is asked of
 
 import select
 import sys
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
     session = None if plan.record is None else _recording(plan, plan.record, bench, operator)
     recorders: list[TickListener] = [] if session is None else [session]
     control = bench.rig.control
-    try:
+    with session or nullcontext(), _released(bench.follower):
         for index in range(plan.episodes):
             title = f"rollout {index + 1} of {plan.episodes}"
             seed = plan.seed + index
@@ -105,6 +106,8 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
             timing = LoopTiming()
             start = TrialStart(seed, None if operator.scene is None else operator.scene.start)
             outcome = _roll_out(plan, bench, start, [timing, *recorders])
+            if outcome is None:
+                break
             record.outcomes.append(outcome)
             record.timings.append(timing.timing())
             if session is not None and session.session.state is State.RECORDING:
@@ -114,10 +117,15 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
                 f"torque {bench.follower.torque_state}",
                 highlight=False,
             )
+
+
+@contextmanager
+def _released(follower: Follower) -> Generator[None]:
+    """Let the follower go before any file is touched."""
+    try:
+        yield
     finally:
-        bench.follower.release()  # before any file is touched
-        if session is not None:
-            session.finish(bench.rig.clock.now_s())
+        follower.release()
 
 
 def _roll_out(
@@ -125,12 +133,14 @@ def _roll_out(
     bench: RolloutBench,
     start: TrialStart[TaskStart | None],
     listeners: list[TickListener],
-) -> TrialOutcome:
-    """Torque on, loop, torque off, judge."""
+) -> TrialOutcome | None:
+    """Torque on, loop, torque off, judge; None when somebody stopped before the torque."""
     rig, follower = bench.rig, bench.follower
     bench.goals.reset(start.seed)
     pose = check_start(bench.checkpoint, follower.read().position_deg)
     bench.console.print(pose.sentence, highlight=False)
+    if bench.stop():
+        return None
     follower.torque_on()
     began_s = rig.clock.now_s()
     is_stopped = False

@@ -19,6 +19,7 @@ from record.episode import SessionPlan
 from robot.health import HealthMonitor
 from robot.loop import run_control_loop
 from robot.parent_death import die_with_parent
+from robot.terminal_signals import leave_terminal_to_parent
 from scripts.follower_setup import configure_virtual_follower
 from scripts.operators import TwinOperator
 from scripts.recording import RecordingSession, first_number, journal_path, session_header
@@ -77,7 +78,7 @@ def record_virtually(
 
 def _begin_worker(parent_pid: int) -> None:
     """Leave Ctrl-C to the parent, and go when the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_terminal_to_parent()
     die_with_parent(parent_pid, signal.SIGKILL)
 
 

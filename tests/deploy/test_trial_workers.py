@@ -34,6 +34,14 @@ def test_outcomes_come_in_the_order_of_the_starts_from_both_workers() -> None:
     assert os.getpid() not in {outcome.notes["pid"] for outcome in outcomes}
 
 
+def test_a_terminals_keys_are_the_commands_business() -> None:
+    from trial_doubles import open_interrupted
+
+    outcomes, _ = run_trials(open_interrupted, STARTS, workers=2)
+
+    assert [outcome.seed for outcome in outcomes] == list(range(7))
+
+
 def test_a_worker_that_cannot_open_its_rig_says_why() -> None:
     from trial_doubles import open_refusing
 

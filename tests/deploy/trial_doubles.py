@@ -1,6 +1,7 @@
 """Trials for a worker process: a module of its own, because a fresh interpreter imports it."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,15 @@ class CountingTrials:
         return None
 
 
+class InterruptedTrials(CountingTrials):
+    """Trials in the midst of which somebody works the terminal's keys."""
+
+    def run(self, start: TrialStart[float]) -> TrialOutcome:
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+            os.kill(os.getpid(), number)
+        return super().run(start)
+
+
 class DyingTrials(CountingTrials):
     def run(self, start: TrialStart[float]) -> TrialOutcome:
         os._exit(9)
@@ -28,6 +38,11 @@ class DyingTrials(CountingTrials):
 @contextmanager
 def open_counting() -> Iterator[CountingTrials]:
     yield CountingTrials()
+
+
+@contextmanager
+def open_interrupted() -> Iterator[CountingTrials]:
+    yield InterruptedTrials()
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import json
 import resource
 import subprocess
@@ -27,6 +28,7 @@ from record.messages import IMAGE_SCHEMA, ImageMessage, JointMessage
 from record.storage import AppendFile
 from robot.errors import ConfigError, StorageFull, UnsupportedSchema
 from robot.frames import Frame
+from robot.health import Finding, Health, Response
 from robot.loop import Tick
 
 type Record = Callable[..., JournalWriter]
@@ -295,6 +297,77 @@ def test_the_recorder_writes_ticks_and_frames(
         3,
         4,
     ]  # of the old ones only the newest
+
+
+OVERLOAD = Finding("gripper", "overload", Response.DERATE, "the gripper is overloaded")
+WARM = Finding("elbow_flex", "temperature", Response.WARN, "the elbow is at 55 °C")
+
+
+def tired(tick: Tick, findings: tuple[Finding, ...], news: tuple[Finding, ...]) -> Tick:
+    """Give a tick at which these findings hold, and these began."""
+    yielding = np.array([False] * 5 + [OVERLOAD in findings])
+    health = Health(Response.DERATE, 0.5, yielding, findings, news)
+    return dataclasses.replace(tick, health=health, news=news, is_ramping=True)
+
+
+def test_findings_are_events_and_what_held_before_the_episode_is_its_first(
+    tmp_path: Path, header: JournalHeader, tick_at: TickAt
+) -> None:
+    path = tmp_path / "episode_000000.mcap"
+    with JournalWriter(path, header) as writer:
+        recorder = EpisodeRecorder(writer, {})
+        recorder.on_tick(tired(tick_at(0, 1000.0), (WARM,), ()))
+        recorder.on_tick(tired(tick_at(1, 1000.01), (WARM, OVERLOAD), (OVERLOAD,)))
+        recorder.on_tick(tired(tick_at(2, 1000.02), (WARM, OVERLOAD), ()))
+        recorder.on_tick(tick_at(3, 1000.03))
+
+    journal = read_journal(path)
+
+    assert [(event.name, event.time_s, event.detail["joint"]) for event in journal.events] == [
+        ("health", 1000.0, "elbow_flex"),
+        ("health", 1000.01, "gripper"),
+    ]
+    assert journal.events[1].detail == {
+        "joint": "gripper",
+        "kind": "overload",
+        "response": "derate",
+        "sentence": "the gripper is overloaded",
+    }
+    assert list(journal.goals.is_ramping) == [True, True, True, False]
+    assert list(journal.goals.response) == [2, 2, 2, 0]
+    assert list(journal.goals.speed_factor) == [0.5, 0.5, 0.5, 1.0]
+
+
+def test_the_walk_to_rest_is_an_event_and_no_part_of_the_episode(
+    tmp_path: Path, header: JournalHeader, tick_at: TickAt
+) -> None:
+    path = tmp_path / "episode_000000.mcap"
+    with JournalWriter(path, header) as writer:
+        recorder = EpisodeRecorder(writer, {"wrist": TwoFrames("wrist")})
+        recorder.on_tick(tick_at(0, 1000.0))
+        for index in (1, 2):
+            recorder.on_tick(
+                dataclasses.replace(tick_at(index, 1000.0 + index / 100), phase="rest")
+            )
+
+    journal = read_journal(path)
+
+    assert list(journal.goals.tick) == [0]
+    assert [(event.name, event.time_s) for event in journal.events] == [("stop", 1000.01)]
+    assert list(journal.cameras["wrist"].sequence) == [1, 2]
+
+
+def test_a_journal_from_before_health_was_recorded_opens() -> None:
+    """Written by the program as it was then; see tests/record/conftest.py for its content."""
+    journal = read_journal(Path(__file__).parent / "journals" / "before_health.mcap")
+
+    assert journal.is_complete
+    assert list(journal.goals.tick) == [0, 1, 2, 3, 4, 5]
+    assert not journal.goals.is_ramping.any()
+    assert list(journal.goals.response) == [0] * 6
+    assert list(journal.goals.speed_factor) == [1.0] * 6
+    assert journal.outcome == "success"
+    assert len(journal.cameras["wrist"]) == 2
 
 
 def test_a_full_disk_stops_with_everything_kept(tmp_path: Path) -> None:

@@ -161,7 +161,9 @@ def test_when_the_policy_dies_the_rollouts_before_are_kept(bench: Bench, tmp_pat
     assert journal.outcome == "fail"
     assert journal.header.task_start
     assert len(journal.goals.time_s) > 30
-    assert read_journal(journals / "episode_000001.mcap").outcome == "unmarked"
+    assert not (journals / "episode_000001.mcap").exists()
+    assert "stays as episode_000001.mcap.part" in said
+    assert read_journal(journals / "episode_000001.mcap.part").events[-1].name == "failed"
     assert bench.processes() == {}
     assert list((bench.folder / "so101").iterdir()) == []
 

@@ -13,8 +13,11 @@ from deploy.checkpoint import Checkpoint
 from deploy.plan_goals import PlanGoals
 from deploy.planner import InlinePlanner
 from deploy.plans import Observation, PlanArray
+from record.journal import list_journals
 from record.journal_reader import read_journal
+from robot.arm import Follower
 from robot.clock import Clock
+from robot.errors import PolicyFailed
 from robot.joints import JOINTS
 from scripts.__main__ import main
 from scripts.rig_session import Rig, open_rig
@@ -42,21 +45,25 @@ eeprom_file = "{folder}/eeprom.json"
 
 @dataclass
 class StayingPolicy:
-    """Plans to stay; asks for a stop at a given plan, as Ctrl-C would."""
+    """Plans to stay; asks for a stop at a given plan, as Ctrl-C would, or fails at one."""
 
     stop: StopRequest
-    stop_at_plan: int = 0
+    stop_at_plan: int = 0  # -1: while the rollout is set up
+    fail_at_plan: int = 0
     step_s: float = 1 / 30
     execute_steps: int = 3
     plans: int = 0
 
     def reset(self, seed: int) -> None:
         self.plans = 0
+        self.stop.is_set |= self.stop_at_plan < 0
 
     def predict(self, observation: Observation) -> PlanArray:
         self.plans += 1
         if self.plans == self.stop_at_plan:
             self.stop.is_set = True
+        if self.plans == self.fail_at_plan:
+            raise PolicyFailed("out of ideas")
         return np.tile(observation.state_deg, (10, 1))
 
 
@@ -103,10 +110,12 @@ def rig(rig_path: Path) -> Iterator[Rig]:
         yield opened
 
 
-def roll_out(rig: Rig, record: Path | None, *, stop_at_plan: int = 0) -> RolloutRecord:
+def roll_out(
+    rig: Rig, record: Path | None, *, stop_at_plan: int = 0, fail_at_plan: int = 0
+) -> RolloutRecord:
     """Run two rollouts of 0.5 s at seeds 40 and 41."""
     stop = StopRequest()
-    policy = StayingPolicy(stop, stop_at_plan)
+    policy = StayingPolicy(stop, stop_at_plan, fail_at_plan)
     done = RolloutRecord()
     with rig.open_follower() as follower:
         goals = PlanGoals(
@@ -155,6 +164,30 @@ def test_a_rollout_that_was_stopped_is_not_judged(rig: Rig, tmp_path: Path) -> N
     assert [each.outcome for each in done.outcomes] == ["unmarked"]
     assert done.outcomes[0].duration_s < 0.45
     assert read_journal(tmp_path / "episode_000000.mcap").outcome == "unmarked"
+
+
+def test_an_error_leaves_the_episode_under_way_unfinished(rig: Rig, tmp_path: Path) -> None:
+    with pytest.raises(PolicyFailed):
+        roll_out(rig, tmp_path, fail_at_plan=3)
+
+    assert list_journals(tmp_path) == []
+    (part,) = list_journals(tmp_path, unfinished=True)
+    journal = read_journal(part)
+    assert len(journal.goals.tick) > 5
+    assert journal.events[-1].name == "failed"
+    assert journal.events[-1].detail == {"error": "out of ideas"}
+
+
+def test_a_stop_while_a_rollout_is_set_up_powers_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    powered: list[Follower] = []
+    monkeypatch.setattr(Follower, "torque_on", powered.append)
+
+    done = roll_out(rig, None, stop_at_plan=-1)
+
+    assert done.outcomes == []
+    assert powered == []
 
 
 def test_a_success_after_the_last_look_counts(rig: Rig) -> None:
