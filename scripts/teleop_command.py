@@ -15,17 +15,16 @@ from robot.arm import Follower
 from robot.clock import Clock
 from robot.health import HealthMonitor
 from robot.kinematics import ArmKinematics
-from robot.loop import GoalSource, Tick, TickListener, run_control_loop
+from robot.loop import GoalSource, TickListener, run_control_loop
 from scripts.jogging import JogConsole
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.stopping import stop_on_signals
+from scripts.teleop_view import TeleopView
 from teleop.jog import JogGoals
 from teleop.key_map import legend
 from teleop.key_state import KeyState
 from teleop.keys import open_keys
 from teleop.leader import LeaderGoals
-
-STATUS_EVERY_TICKS = 100
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,6 @@ class TimeUp:
         return now_s >= self._end_s
 
 
-class StatusLine:
-    """Tell once a second how the loop keeps time; a tick listener."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._worst_ms = 0.0
-
-    def on_tick(self, tick: Tick) -> None:
-        """Note lateness and print now and then."""
-        self._worst_ms = max(self._worst_ms, tick.lateness_s * 1000)
-        if tick.index % STATUS_EVERY_TICKS == STATUS_EVERY_TICKS - 1:
-            gap_deg = abs(tick.asked_deg - tick.observed.position_deg).max()
-            self._console.print(
-                f"tick {tick.index + 1}: worst lateness {self._worst_ms:.1f} ms, "
-                f"{tick.missed} missed, largest gap {gap_deg:.1f}°",
-                highlight=False,
-            )
-            self._worst_ms = 0.0
-
-
 def main(args: Args) -> int:
     """Teleoperate until stopped."""
     console = Console()
@@ -100,16 +79,17 @@ def main(args: Args) -> int:
                 return 0
             follower.torque_on()
             console.print("torque on: the follower moves slowly until it agrees. Ctrl-C stops.")
-            run_control_loop(
-                arm=follower,
-                source=source,
-                monitor=HealthMonitor(),
-                limiter=rig.new_limiter(follower),
-                listeners=[*listeners, StatusLine(console)],
-                rate_hz=rig.profile.control_rate_hz,
-                clock=rig.clock,
-                should_stop=lambda: stop() or is_stopping() or is_time_up(),
-            )
+            with TeleopView(console) as view:
+                run_control_loop(
+                    arm=follower,
+                    source=source,
+                    monitor=HealthMonitor(),
+                    limiter=rig.new_limiter(follower),
+                    listeners=[*listeners, view],
+                    rate_hz=rig.profile.control_rate_hz,
+                    clock=rig.clock,
+                    should_stop=lambda: stop() or is_stopping() or is_time_up(),
+                )
         finally:
             follower.release()
             console.print(f"follower torque: {follower.torque_state}")
