@@ -1,0 +1,218 @@
+"""One row of the loop table: start a command, let it run, and time its goals at the follower.
+
+The window begins a few seconds after the first goal, when start ramp and first allocations are
+over, and ends before the command is told to stop. Everything timed comes from the emulator's
+stamps.
+"""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.arms_messages import (
+    ArmsLog,
+    ArmsReady,
+    AskTorque,
+    Begin,
+    Begun,
+    CountGoals,
+    Fidget,
+    GoalCount,
+    LetGo,
+    Report,
+    Torque,
+)
+from benchmarks.arrivals import Punctuality, ages_s, lateness_s, punctuality, reactions_s
+from benchmarks.camera_replay import ReplayReady
+from benchmarks.child import Child, child_environment
+from benchmarks.contestants import Activity, Contest, Place, Side, command
+from benchmarks.machine import (
+    MachineLoad,
+    cost_between,
+    cpu_times,
+    load_between,
+    process_costs,
+)
+from benchmarks.quantiles import Quantiles, quantiles
+from robot.errors import NotConnected
+
+FIRST_GOAL_S = 120.0  # importing lerobot, connecting
+SETTLE_S = 4.0  # start ramp, first allocations, cameras
+END_S = 30.0
+_POLL_S = 0.2
+_LOG_LINES = 15
+
+
+class LoopRow(msgspec.Struct, frozen=True):
+    """What one command did, seen from the servos."""
+
+    side: Side
+    activity: Activity
+    is_fifo_refused: bool
+    seconds: float
+    punctuality: Punctuality
+    reaction: Quantiles | None  # leader's register changes → last byte of the first goal after it
+    age: Quantiles | None  # leader's sample → last byte of the goal
+    cpu_ms_per_tick: dict[str, float]  # of each process of the command
+    generators_share: dict[str, float]  # processor time of the load generators, of one core
+    others_share: float  # of one core: all that is neither command nor generator
+    pacing: Quantiles | None  # how much later than due the emulator's replies left
+    load: MachineLoad
+    ended: str  # how the command ended
+    torque_after: list[int]  # follower's registers once it had ended
+    lateness_curve_ms: list[float]  # the lateness at 0, 0.5, ... 100 percent, for the plot
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was seen while a command ran."""
+
+    log: ArmsLog
+    commands_s: dict[str, float]
+    cameras_s: float
+    busy_s: float
+    load: MachineLoad
+
+
+def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) -> LoopRow:
+    """Run one contestant for one window.
+
+    Args:
+        contest: who does what.
+        folder: of this run; made.
+        frames: where the cameras' pictures are stored.
+        seconds: length of the window.
+
+    Raises:
+        NotConnected: the command ended by itself; the last lines it said are in the message.
+    """
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        arms = stack.enter_context(Child("benchmarks.arms_process"))
+        ready = arms.hear(ArmsReady)
+        cameras: Child | None = None
+        streams: ReplayReady | None = None
+        if contest.is_recording:
+            cameras = stack.enter_context(Child("benchmarks.camera_replay", str(frames)))
+            streams = cameras.hear(ReplayReady)
+        place = Place(folder, ready.leader, ready.follower, streams)
+        running = stack.enter_context(_started(contest, place))
+        window = _watch(running, arms, cameras, folder, seconds)
+        ended = _stop(running, contest)
+        torque = arms.ask(AskTorque(), Torque).follower
+        arms.ask(LetGo(), Torque)
+    return _row(contest, window, ended, torque)
+
+
+@contextmanager
+def _started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes]]":
+    """Start the command with a runtime folder of its own; it never outlives this."""
+    runtime = place.folder / "run"
+    runtime.mkdir(mode=0o700)
+    with (place.folder / "said.log").open("wb") as said:
+        process = subprocess.Popen(
+            command(contest, place),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            cwd=place.folder,
+            env=child_environment({"XDG_RUNTIME_DIR": str(runtime), "PYTHONUNBUFFERED": "1"}),
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _watch(
+    running: "subprocess.Popen[bytes]",
+    arms: Child,
+    cameras: Child | None,
+    folder: Path,
+    seconds: float,
+) -> Window:
+    """Wait for the loop to stand, then note one window."""
+    deadline_s = time.monotonic() + FIRST_GOAL_S
+    while arms.ask(CountGoals(), GoalCount).goals == 0:
+        _check_alive(running, folder)
+        if time.monotonic() > deadline_s:
+            raise NotConnected(f"no goal came within {FIRST_GOAL_S:g} s: {_tail(folder)}")
+        time.sleep(_POLL_S)
+    time.sleep(SETTLE_S)
+    _check_alive(running, folder)
+    arms.ask(Fidget(is_on=True), Begun)
+    before, machine = process_costs(running.pid), cpu_times()
+    camera_costs = process_costs(cameras.pid) if cameras else {}
+    arms.ask(Begin(), Begun)
+    time.sleep(seconds)
+    log = arms.ask(Report(), ArmsLog)
+    after, machine_after = process_costs(running.pid), cpu_times()
+    cameras_s = cost_between(camera_costs, process_costs(cameras.pid)) if cameras else {}
+    arms.ask(Fidget(is_on=False), Begun)
+    _check_alive(running, folder)
+    load = load_between(machine, machine_after)
+    busy_s = load.busy_share * (machine_after.total_s - machine.total_s)
+    return Window(log, cost_between(before, after), sum(cameras_s.values()), busy_s, load)
+
+
+def _stop(running: "subprocess.Popen[bytes]", contest: Contest) -> str:
+    """End the command as a person does; LeRobot's recorder is killed: it would encode for minutes."""
+    number = signal.SIGKILL if contest.side == "lerobot" and contest.is_recording else signal.SIGINT
+    running.send_signal(number)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        code = running.wait(END_S)
+        return f"exit {code} after {number.name}"
+    running.kill()
+    running.wait()
+    return f"killed {END_S:g} s after {number.name}"
+
+
+def _row(contest: Contest, window: Window, ended: str, torque: list[int]) -> LoopRow:
+    log = window.log
+    seconds = log.ended_s - log.began_s
+    times_s = [goal.time_s for goal in log.goals]
+    late = sorted(lateness_s(times_s, 1.0 / contest.rate_hz)[0].tolist())
+    curve = [late[round(share / 200 * (len(late) - 1))] for share in range(201)] if late else []
+    generators_s = {"arms": log.cpu_s} | ({"cameras": window.cameras_s} if window.cameras_s else {})
+    others_s = window.busy_s - sum(window.commands_s.values()) - sum(generators_s.values())
+    return LoopRow(
+        side=contest.side,
+        activity=contest.activity,
+        is_fifo_refused=contest.is_fifo_refused,
+        seconds=seconds,
+        punctuality=punctuality(times_s, contest.rate_hz),
+        reaction=quantiles(reactions_s(log.changes, log.goals)),
+        age=quantiles(ages_s(log.leader_samples_s, log.goals)),
+        cpu_ms_per_tick={
+            name: 1000 * used_s / max(1, len(log.goals))
+            for name, used_s in window.commands_s.items()
+        },
+        generators_share={name: used_s / seconds for name, used_s in generators_s.items()},
+        others_share=max(0.0, others_s / seconds),
+        pacing=quantiles(log.pacing_s),
+        load=window.load,
+        ended=ended,
+        torque_after=torque,
+        lateness_curve_ms=[1000 * value for value in curve],
+    )
+
+
+def _check_alive(running: "subprocess.Popen[bytes]", folder: Path) -> None:
+    if running.poll() is not None:
+        raise NotConnected(f"the command ended with {running.returncode}: {_tail(folder)}")
+
+
+def _tail(folder: Path) -> str:
+    lines = (folder / "said.log").read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES:])
+
+
