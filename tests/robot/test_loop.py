@@ -63,9 +63,7 @@ class LoggedLimiter(GoalLimiter):
         self.log = log
         self.on_call: Callable[[], None] = do_nothing
 
-    def limit(
-        self, goal: Goal, observed: JointSample, health: Health, now_s: float
-    ) -> FloatVector:
+    def limit(self, goal: Goal, observed: JointSample, health: Health, now_s: float) -> FloatVector:
         self.log.append("limit")
         self.on_call()
         return super().limit(goal, observed, health, now_s)
@@ -289,7 +287,20 @@ def modules_called() -> Generator[set[str]]:
 
 CONTROL = {
     f"robot/{name}.py"
-    for name in ("arm", "bus", "clock", "health", "joints", "limits", "loop", "port", "registers")
+    for name in (
+        "arm",
+        "bus",
+        "clock",
+        "health",
+        "health_fences",
+        "health_rules",
+        "health_timers",
+        "joints",
+        "limits",
+        "loop",
+        "port",
+        "registers",
+    )
 }
 
 

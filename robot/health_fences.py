@@ -1,0 +1,99 @@
+"""How far a goal may go while a joint pushes against something: fences, and who puts them up.
+
+A fence stands still, in the direction of the push alone: a joint that is backed off neither sinks
+under its own weight nor keeps its person from turning round.
+"""
+
+import math
+
+from robot import health_rules as rules
+from robot.health_timers import Lasting
+
+
+class Fence:
+    """A place beyond which goals do not go; none while it is down."""
+
+    __slots__ = ("is_up", "not_above_deg", "not_below_deg")
+
+    def __init__(self) -> None:
+        self.take_down()
+
+    def put_up(self, goal_deg: float, way_deg: float) -> None:
+        """Let no goal go beyond `goal_deg` in the direction of `way_deg`."""
+        self.is_up = True
+        self.not_above_deg = goal_deg if way_deg > 0.0 else math.inf
+        self.not_below_deg = -math.inf if way_deg > 0.0 else goal_deg
+
+    def take_down(self) -> None:
+        """Let goals go where they like."""
+        self.is_up = False
+        self.not_below_deg, self.not_above_deg = -math.inf, math.inf
+
+    def is_left(self, goal_deg: float) -> bool:
+        """Tell whether a goal has turned round and gone back from the fence."""
+        back_deg = rules.FENCE_LEFT_DEG
+        return self.not_below_deg + back_deg < goal_deg < self.not_above_deg - back_deg
+
+
+class StallWatch:
+    """Back a joint off that strains towards a goal it does not come nearer to.
+
+    It may try again after a while, or as soon as the goal turned round.
+    """
+
+    __slots__ = ("_age_s", "_free", "_stalled", "fence", "is_shown")
+
+    def __init__(self) -> None:
+        self.fence = Fence()
+        self.is_shown = False
+        self._stalled = Lasting()
+        self._free = Lasting()
+        self._age_s = 0.0  # of the fence
+
+    def update(
+        self, is_stalled: bool, position_deg: float, goal_deg: float, passed_s: float
+    ) -> None:
+        """Take note of one sample and of the goal that the joint had then."""
+        stalled_s = self._stalled.update(is_stalled, passed_s)
+        fence = self.fence
+        if fence.is_up:
+            self._age_s += passed_s
+            if self._age_s > rules.STALL_RETRY_S or fence.is_left(goal_deg):
+                fence.take_down()
+        elif stalled_s >= rules.STALL_S:
+            way_deg = math.copysign(rules.STALL_BACK_OFF_DEG, goal_deg - position_deg)
+            fence.put_up(position_deg + way_deg, way_deg)
+            self.is_shown = True
+            self._age_s = 0.0
+        if self._free.update(not (fence.is_up or is_stalled), passed_s) > rules.STALL_CLEAR_S:
+            self.is_shown = False
+
+
+class GripWatch:
+    """Loosen a gripper that squeezes, to what its servo can give for as long as it is asked to."""
+
+    __slots__ = ("_lost", "_squeezing", "fence")
+
+    def __init__(self) -> None:
+        self.fence = Fence()
+        self._squeezing = Lasting()
+        self._lost = Lasting()
+
+    def update(
+        self,
+        load_pct: float,
+        speed_pct_s: float,
+        position_pct: float,
+        goal_pct: float,
+        passed_s: float,
+    ) -> None:
+        """Take note of one sample and of the goal that the gripper had then."""
+        is_squeezing = rules.is_squeezing(load_pct, speed_pct_s)
+        if self._squeezing.update(is_squeezing, passed_s) >= rules.SQUEEZE_S:
+            goal = rules.grip_goal(position_pct, goal_pct, load_pct)
+            self.fence.put_up(goal, goal_pct - position_pct)
+            self._squeezing.held_s -= rules.GRIP_SETTLE_S  # time to see what that did
+        is_empty = self.fence.is_up and abs(load_pct) < rules.GRIP_LOST_LOAD_PCT
+        is_lost = self._lost.update(is_empty, passed_s) > rules.GRIP_LOST_S
+        if self.fence.is_up and (is_lost or self.fence.is_left(goal_pct)):
+            self.fence.take_down()
