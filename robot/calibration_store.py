@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from robot.errors import ConfigError, UnsupportedSchema
+from robot.errors import CalibrationMismatch, ConfigError, UnsupportedSchema
 from robot.files import write_together
 from robot.joints import JOINTS, Calibration, JointCalibration
-from robot.rig import ArmProfile, lerobot_calibration_root
+from robot.rig import ArmProfile, RigProfile, lerobot_calibration_root
 
 SIDECAR_SCHEMA = 1
 LEROBOT_FOLDERS = {
@@ -64,6 +64,24 @@ def load_calibration(path: Path) -> Calibration:
             f"{path} is not a calibration of six joints ({error}): calibrate this arm again"
         ) from error
     return Calibration(joints)
+
+
+def stored_calibration(profile: RigProfile, role: str) -> Calibration:
+    """Load the calibration of a rig's "leader" or "follower".
+
+    Raises:
+        ConfigError: missing or malformed.
+        CalibrationMismatch: the file is not the one that so101 calibrate wrote.
+    """
+    path = calibration_path(profile.leader if role == "leader" else profile.follower, role)
+    calibration = load_calibration(path)
+    sidecar = load_sidecar(path)
+    if sidecar is not None and sidecar.sha256 != calibration.sha256:
+        raise CalibrationMismatch(
+            f"{path} was edited by hand or by another tool: calibrate again, "
+            f"or delete {path.with_suffix('.so101.json')} to accept it"
+        )
+    return calibration
 
 
 class JointCalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

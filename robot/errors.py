@@ -12,6 +12,7 @@
     ├── ServoFault              a servo reports a fault: stop, name the joint and the bit
     ├── CalibrationMismatch     recalibrate, or plug the right arm in
     ├── LimitRefused            a goal was refused and not sent
+    ├── ControlLost             the control process ended, or let go of its own accord
     ├── CameraLost              a camera stopped delivering
     ├── PolicyFailed            the policy process died, hung, or gives no plans
     └── StorageFull             free some disk, then resume
@@ -65,6 +66,13 @@ class CalibrationMismatch(So101Error):
 
 class LimitRefused(So101Error):
     """A goal lay outside what may be sent, and was not sent."""
+
+
+class ControlLost(So101Error):
+    """The control process ended, hangs, or stopped a drive because session or guard were gone.
+
+    Where it ended, the message carries the guard's verdict on the arm.
+    """
 
 
 class CameraLost(So101Error):

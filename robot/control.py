@@ -1,0 +1,306 @@
+"""The control process's work: idle, drive, come to rest, idle; serve one session meanwhile.
+
+Idle reads and publishes at the control rate with torque off. A drive is `drive.Drive.to_rest`: the
+one loop, then the walk to rest and the release, whatever ends it. In every phase the session's
+commands are taken and its signs of life and the guard's watched, between two ticks and without
+waiting for any of them.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from robot import guard, messages
+from robot.clock import Clock, Pacer
+from robot.control_log import ControlLog
+from robot.control_sources import HeldWhileSilent, StreamedGoals
+from robot.drive import Drive, DrivenArm, Ending, RestSource
+from robot.errors import ConfigError, ControlLost, NotConnected, So101Error
+from robot.guard_link import GuardLink
+from robot.health import HealthMonitor
+from robot.joint_sample import JointSample
+from robot.limits import GoalLimiter
+from robot.loop import GoalSource, Tick
+from robot.messages import (
+    ControlPhase,
+    Done,
+    DriveEnded,
+    Driving,
+    Facts,
+    Failure,
+    Live,
+    Refused,
+    Released,
+    Said,
+    SourceName,
+    TickTold,
+    Torque,
+)
+from robot.session_pulse import REST_AFTER_S, SessionPulse
+from robot.streams import Asked, ControlStreams
+
+LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
+LOOK_FOR_ALONE_S = 0.5  # afterwards: everything is gone 5 s after the session
+RECONNECT_EVERY_S = 1.0  # while idle
+
+
+class HostedArm(DrivenArm, Protocol):
+    """A follower that can also be powered."""
+
+    def torque_on(self) -> None:
+        """Power the joints where they stand; raises So101Error, and torque is off then."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """What the control process hosts."""
+
+    arm: HostedArm
+    leader: GoalSource | None
+    monitor: HealthMonitor
+    limiter: GoalLimiter
+    new_rest: Callable[[], RestSource]
+    rate_hz: float
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Whom the control process deals with."""
+
+    streams: ControlStreams
+    session: SessionPulse
+    guard: GuardLink
+    clock: Clock
+    log: ControlLog
+
+
+class ControlHost:
+    """The state machine; a tick listener of its own drives. One thread."""
+
+    def __init__(
+        self, hosted: Hosted, around: Surroundings, count_signals: Callable[[], int]
+    ) -> None:
+        """Take also `count_signals`: how often the process itself was told to end."""
+        self._hosted = hosted
+        self._streams = around.streams
+        self._session = around.session
+        self._guard = around.guard
+        self._clock = around.clock
+        self._log = around.log
+        self._count_signals = count_signals
+        self.is_released = False  # every joint was read back as off
+        self._is_torque_on = False
+        self._is_driving = False
+        self._wanted: SourceName | None = None  # the drive that comes next
+        self._generation = 0
+        self._is_ending = False
+        self._is_stop_wanted = False
+        self._is_off_wanted = False
+        self._cause: ControlLost | None = None  # why a drive was stopped, if nobody asked
+        self._awaiting_release: list[Asked] = []
+        self._bus_failure: So101Error | None = None  # while idle
+        self._publishes_late = True  # a streamed drive publishes before it asks for the goal
+        self._live_number = 0
+
+    def run(self) -> None:
+        """Serve until the session says good-bye or is gone; the arm is let go on every way out."""
+        try:
+            while not self._is_ending:
+                self._idle()
+                if self._is_torque_on:
+                    self._drive()
+        finally:
+            self._let_go()
+
+    # -- idle --------------------------------------------------------------------------------------
+
+    def _idle(self) -> None:
+        """Read, publish and serve until there is something to drive, or an end."""
+        pacer = Pacer(self._hosted.rate_hz, self._clock)
+        next_try_s = 0.0
+        while True:
+            self._attend()
+            is_over = self._is_ending or self._is_stop_wanted or self._is_off_wanted
+            if self._wanted is not None or is_over:
+                if is_over and not self._is_torque_on:
+                    self._let_go()
+                    if not self._is_ending:
+                        continue
+                return
+            now_s = self._clock.now_s()
+            if self._bus_failure is None or now_s >= next_try_s:
+                next_try_s = now_s + RECONNECT_EVERY_S
+                self._look(now_s)
+            pacer.wait()
+
+    def _look(self, now_s: float) -> None:
+        """Read and publish; an adapter that is gone is looked for again."""
+        try:
+            if self._bus_failure is not None and not self._hosted.arm.reconnect():
+                return
+            self._publish("idle", self._hosted.arm.read(), now_s)
+            self._bus_failure = None
+        except So101Error as error:
+            if self._bus_failure is None:
+                self._log.event("bus failed", now_s, sentence=str(error))
+            self._bus_failure = error
+
+    # -- drive -------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        """Drive, come to rest, let go; without a source wanted, only the latter two."""
+        hosted = self._hosted
+        self._is_driving = True
+        is_asked_for = self._wanted is not None
+        source = self._source()
+        ending = Ending(
+            should_stop=lambda: self._is_stop_wanted or not is_asked_for,
+            is_off_wanted=self._attend,
+            new_rest=hosted.new_rest,
+            look_for_s=lambda: LOOK_FOR_ALONE_S if self._session.is_gone else LOOK_FOR_S,
+            say=self._say,
+        )
+        drive = Drive(
+            arm=hosted.arm,
+            monitor=hosted.monitor,
+            limiter=hosted.limiter,
+            listeners=[self],
+            rate_hz=hosted.rate_hz,
+            clock=self._clock,
+        )
+        failure: Failure | None = None
+        try:
+            drive.to_rest(source, ending)
+        except So101Error as error:
+            failure = Failure(type(error).__name__, str(error))
+        finally:
+            self._is_driving = False
+            defect = sys.exception()
+            if defect is not None:
+                failure = Failure(type(defect).__name__, f"unexpected {type(defect).__name__}")
+            elif failure is None and self._cause is not None:
+                failure = Failure(type(self._cause).__name__, str(self._cause))
+            torque = self._let_go()
+            if is_asked_for:
+                number = self._streams.record.next_number
+                ended = DriveEnded(number, self._generation, torque, failure)
+                self._streams.record.tell(ended)
+
+    def _source(self) -> GoalSource:
+        """Return the source of the drive that was asked for, and begin that drive."""
+        wanted, self._wanted = self._wanted, None
+        self._hosted.limiter.rearm()
+        self._hosted.monitor.reset()
+        self._publishes_late = wanted != "session"
+        streamed = StreamedGoals(
+            lambda observed, now_s: self._publish("drive", observed, now_s),
+            lambda: self._streams.newest_goal(self._generation),
+        )
+        leader = self._hosted.leader
+        source = streamed if wanted != "leader" or leader is None else leader
+        return HeldWhileSilent(source, self._session.silence_s)
+
+    def on_tick(self, tick: Tick) -> None:
+        """Tell the session of a tick."""
+        self._streams.record.tell(TickTold(self._streams.record.next_number, tick))
+        if self._publishes_late or tick.phase == "rest":
+            self._publish(tick.phase, tick.observed, tick.time_s)
+
+    def _publish(self, phase: ControlPhase, observed: JointSample, now_s: float) -> None:
+        self._live_number += 1
+        self._streams.publish(Live(self._live_number, now_s, phase, observed))
+
+    def _say(self, sentence: str) -> None:
+        now_s = self._clock.now_s()
+        self._streams.record.tell(Said(self._streams.record.next_number, now_s, sentence))
+        self._log.event("said", now_s, sentence=sentence)
+
+    def _let_go(self) -> Torque:
+        """Release, and answer whoever waits for that."""
+        torque = torque_message(self._hosted.arm.release())
+        self.is_released = set(torque.joints) == {guard.OFF}
+        self._is_torque_on = self._is_stop_wanted = self._is_off_wanted = False
+        self._wanted = None
+        self._cause = None
+        self._log.event("released", self._clock.now_s(), torque=", ".join(torque.joints))
+        for asked in self._awaiting_release:
+            asked.answer(Released(torque))
+        self._awaiting_release.clear()
+        return torque
+
+    # -- what goes on around -----------------------------------------------------------------------
+
+    def _attend(self) -> bool:
+        """Take commands, watch session, guard and signals; tell whether to let go at once."""
+        now_s = self._clock.now_s()
+        self._streams.record.pump()
+        while (asked := self._streams.next_request(now_s)) is not None:
+            self._take(asked, now_s)
+        if self._session.silence_s(now_s) > REST_AFTER_S:
+            self._is_ending |= self._session.is_gone
+            self._stop_because("the command gives no sign of life")
+        if self._count_signals():
+            self._is_ending = True
+            self._is_off_wanted |= self._count_signals() > 1
+            self._stop_because("the control process was told to end by a signal")
+        if self._is_torque_on and not self._guard.is_watching(now_s):
+            self._stop_because("the guard process is gone: nobody would take torque off")
+        return self._is_off_wanted
+
+    def _stop_because(self, reason: str) -> None:
+        """Stop a drive that nobody asked to stop; once."""
+        if self._is_torque_on and self._cause is None and not self._is_stop_wanted:
+            self._cause = ControlLost(f"{reason}; the arm comes to rest and is released")
+            self._is_stop_wanted = True
+            self._log.event("stop", self._clock.now_s(), reason=reason)
+
+    def _take(self, asked: Asked, now_s: float) -> None:
+        """Carry out a command, or note it for the loop."""
+        try:
+            match asked.command:
+                case messages.Hello():
+                    asked.answer(self._hosted.facts)
+                case messages.TorqueOn():
+                    self._torque_on(now_s)
+                    asked.answer(Done())
+                case messages.Rearm():
+                    self._hosted.limiter.rearm()
+                    asked.answer(Done())
+                case messages.Drive(source):
+                    self._want(source)
+                    asked.answer(Driving(self._generation))
+                case messages.Stop() | messages.Off() | messages.Bye():
+                    self._is_stop_wanted = True
+                    self._is_off_wanted |= isinstance(asked.command, messages.Off)
+                    self._is_ending |= isinstance(asked.command, messages.Bye)
+                    self._awaiting_release.append(asked)
+        except So101Error as error:
+            asked.answer(Refused(Failure(type(error).__name__, str(error))))
+
+    def _torque_on(self, now_s: float) -> None:
+        if self._is_driving or self._is_stop_wanted:
+            raise ConfigError("the arm is being driven already: this is a defect of the command")
+        if self._bus_failure is not None:
+            raise NotConnected(str(self._bus_failure)) from self._bus_failure
+        if not self._guard.is_watching(now_s):
+            raise ControlLost("the guard process is gone: torque stays off; start again")
+        self.is_released = False
+        self._hosted.arm.torque_on()
+        self._is_torque_on = True
+        self._log.event("torque on", now_s)
+
+    def _want(self, source: SourceName) -> None:
+        if self._is_driving or self._is_stop_wanted or not self._is_torque_on:
+            raise ConfigError("a drive needs torque on, and an arm that is not being driven")
+        if source == "leader" and self._hosted.leader is None:
+            raise ConfigError("this control process was started without a leader")
+        self._generation += 1
+        self._wanted = source
+
+
+def torque_message(state: object) -> Torque:
+    """Return what `release` says, as it travels."""
+    return Torque((str(state),) * 6)

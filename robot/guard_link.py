@@ -1,0 +1,128 @@
+"""Control's side of the guard: start it, hand it the port, beat, know that it watches.
+
+`GuardedClock` is the clock that everything in the control process is handed: whoever asks it for
+the time, or waits by it, beats the guard too. So a long set-up, release or search for an adapter
+keeps beating between its transactions, and a process that hangs anywhere stops beating.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+from robot import guard
+from robot.errors import ControlLost
+
+BEAT_S = 0.1
+DEAF_S = 1.0  # without an answer to a beat: nobody watches
+START_S = 5.0  # a bare interpreter on a busy small computer
+
+
+class GuardLink:
+    """A running guard. Use from one thread."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", link: socket.socket) -> None:
+        self._child = child
+        self._link = link
+        self._answered_s = -float("inf")
+        self._is_watching_port = False
+
+    @classmethod
+    def start(cls, folder: Path) -> Self:
+        """Start the guard of this process; it watches nothing until `watch`.
+
+        In a process session of its own, deaf to everything but this process's end.
+        """
+        mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            child = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", guard.__file__),
+                    *(str(its.fileno()), str(os.getpid()), str(folder)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                start_new_session=True,
+            )
+        mine.setblocking(False)
+        return cls(child, mine)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the guard."""
+        return self._child.pid
+
+    def watch(self, path: str, descriptor: int) -> None:
+        """Hand over the follower's port, and wait until the guard has it.
+
+        Raises:
+            ControlLost: there is no guard that answers.
+        """
+        self._answered_s = -float("inf")
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._link, [guard.WATCH + os.fsencode(path)], [descriptor])
+        deadline_s = time.monotonic() + START_S
+        while not self.is_watching(time.monotonic()):
+            if time.monotonic() > deadline_s or self._child.poll() is not None:
+                raise ControlLost(
+                    "the guard process does not answer: torque stays off, for nobody would take it "
+                    "off if control died; start the command again"
+                )
+            time.sleep(0.005)
+            self._listen(time.monotonic())
+
+    def beat(self, now_s: float) -> None:
+        """Show a sign of life and hear the guard's."""
+        with contextlib.suppress(OSError):  # full or closed: then no answer comes either
+            self._link.send(guard.BEAT)
+        self._listen(now_s)
+
+    def is_watching(self, now_s: float) -> bool:
+        """Tell whether the guard has answered lately."""
+        return now_s - self._answered_s < DEAF_S
+
+    def say_goodbye(self) -> None:
+        """Send the guard home: torque is off, read back."""
+        with contextlib.suppress(OSError):
+            self._link.send(guard.GOODBYE)
+
+    def close(self) -> None:
+        """Close the link; a guard that was sent home is waited for, another one stays."""
+        self._link.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(1.0)
+
+    def _listen(self, now_s: float) -> None:
+        with contextlib.suppress(OSError):
+            while self._link.recv(16):
+                self._answered_s = now_s
+
+
+class GuardedClock:
+    """The machine's monotonic clock; using it beats the guard, ten times a second."""
+
+    def __init__(self, link: GuardLink) -> None:
+        self._link = link
+        self._next_beat_s = 0.0
+
+    def now_s(self) -> float:
+        """Return seconds since an arbitrary point of this boot."""
+        now_s = time.monotonic()
+        if now_s >= self._next_beat_s:
+            self._next_beat_s = now_s + BEAT_S
+            self._link.beat(now_s)
+        return now_s
+
+    def sleep_until(self, deadline_s: float) -> None:
+        """Sleep until the deadline, beating meanwhile; returns at once when it has passed.
+
+        `time.sleep` waits for an absolute time of CLOCK_MONOTONIC (clock_nanosleep with
+        TIMER_ABSTIME, since Python 3.11), so that nothing is gained by calling that directly.
+        """
+        while (remaining_s := deadline_s - self.now_s()) > 0:
+            time.sleep(min(remaining_s, BEAT_S))

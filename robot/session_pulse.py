@@ -1,0 +1,36 @@
+"""Signs of life from the session: a pipe whose write end only it holds.
+
+A thread of the session writes a byte ten times a second. When the session ends, however it ends,
+the kernel closes the pipe; a child that inherited it does not hide that, for this process then has
+another parent.
+"""
+
+import os
+import time
+
+BEAT_S = 0.1
+HOLD_AFTER_S = 0.5  # of silence: keep the last goal
+REST_AFTER_S = 5.0  # of silence: walk to rest and let go
+
+
+class SessionPulse:
+    """Control's end of the pipe."""
+
+    def __init__(self, descriptor: int, parent_pid: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._parent_pid = parent_pid
+        self._heard_s = time.monotonic()
+        self.is_gone = False  # the session has ended
+
+    def silence_s(self, now_s: float) -> float:
+        """Return how long the session has been silent; infinite once it is gone."""
+        try:
+            if os.read(self._descriptor, 4096):
+                self._heard_s = now_s
+            else:
+                self.is_gone = True
+        except BlockingIOError:
+            pass
+        self.is_gone |= os.getppid() != self._parent_pid
+        return float("inf") if self.is_gone else now_s - self._heard_s
