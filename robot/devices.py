@@ -112,18 +112,32 @@ class SystemDevices:
 
 
 class TwinDevices:
-    """The devices of one running twin, and the machine's for every other address."""
+    """The devices of one running twin, and the machine's for every other address.
+
+    Ports are looked up anew each time: an adapter that was pulled comes back under another path.
+    """
 
     def __init__(self, manifest: TwinManifest, system: Devices) -> None:
         self._manifest = manifest
         self._system = system
 
     def port_path(self, address: str) -> str:
-        """Look an arm up in the manifest."""
+        """Look an arm up in the manifest; raises NotConnected while it is unplugged, too."""
         if not address.startswith(TWIN):
             return self._system.port_path(address)
-        ports = {"leader": self._manifest.leader.port, "follower": self._manifest.follower.port}
-        return _look_up(address, ports, "arms")
+        manifest = self._present()
+        if manifest is None:
+            raise NotConnected(
+                f"the twin of the rig '{self._manifest.rig}' has ended; "
+                "start it again in another terminal with: so101 twin"
+            )
+        ports = {"leader": manifest.leader.port, "follower": manifest.follower.port}
+        path = _look_up(address, ports, "arms")
+        if not path:
+            raise NotConnected(
+                f"the twin's {address.removeprefix(TWIN)} is unplugged; plug it in again"
+            )
+        return path
 
     def camera_address(self, address: str) -> str:
         """Look a camera up in the manifest; the answer is its stream with capture times."""
@@ -133,10 +147,13 @@ class TwinDevices:
         return _look_up(address, streams, "cameras")
 
     def ports(self) -> list[PortInfo]:
-        """List the twin's two ports, then the machine's."""
+        """List the twin's ports that are plugged in, then the machine's."""
+        manifest = self._present()
+        arms = [("leader", manifest.leader), ("follower", manifest.follower)] if manifest else []
         mine = [
-            PortInfo(self._manifest.leader.port, f"leader of twin '{self._manifest.rig}'"),
-            PortInfo(self._manifest.follower.port, f"follower of twin '{self._manifest.rig}'"),
+            PortInfo(entry.port, f"{arm} of twin '{self._manifest.rig}'")
+            for arm, entry in arms
+            if entry.port
         ]
         return mine + self._system.ports()
 
@@ -147,6 +164,11 @@ class TwinDevices:
             for name, entry in self._manifest.cameras.items()
         ]
         return mine + self._system.cameras()
+
+    def _present(self) -> TwinManifest | None:
+        """Return the manifest as it is now; None when the twin has ended."""
+        mine = self._manifest.pid, self._manifest.control
+        return next((m for m in running_twins() if (m.pid, m.control) == mine), None)
 
 
 def uses_twin(profile: RigProfile) -> bool:

@@ -38,7 +38,7 @@ LogValue = str | int | float | bool | None
 class PortEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An arm's serial device."""
 
-    port: str
+    port: str  # path; empty while its adapter is unplugged
 
 
 class ZmqEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,23 +1,28 @@
 """Run the digital twin: two emulated SO-101 arms on serial device names, and two cameras.
 
 Every program that talks to real arms talks to these: this project's commands (addresses
-`twin:...`), LeRobot's, or a serial terminal. Runs until Ctrl-C, SIGTERM or SIGHUP. The control of
-the scene and the log are in the run folder that it prints.
+`twin:...`), LeRobot's, or a serial terminal. Runs until Ctrl-C or another signal that ends a
+program. The control of the scene and the log are in the run folder that it prints.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import UseAppendAction
 
 from robot.rig import load_rig
 from robot.run_folder import CameraEntry, PortEntry, TwinManifest
+from sim.faults import fault_help, parse_fault
 from sim.recorded_motion import load_hand
 from sim.twin_core import HandName
 from sim.twin_server import TwinOptions, run_twin
+
+__doc__ = f"{__doc__}\n{fault_help()}"  # what `so101 twin --help` shows
 
 DEFAULT_RIG = Path("configs/twin.toml")
 HANDS: dict[str, HandName] = {"none": "none", "sweep": "sweep", "demonstrator": "demonstrator"}
@@ -39,6 +44,9 @@ class Args:
     """Stop by itself after this many seconds."""
     pace_1mbps: bool = False
     """Hold the servos' replies back for the time they take on a 1 Mbps wire."""
+    fault: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """Let something go wrong, for example "overload servo=6 after=3"; may be given again. The kinds
+    are listed above."""
     until_stdin_closes: bool = False
     """Stop when standard input ends: for programs that start a twin and leave none behind."""
 
@@ -60,6 +68,7 @@ def main(args: Args) -> int:
         is_paced=args.pace_1mbps,
         duration_s=args.duration_s,
         until_stdin_closes=args.until_stdin_closes,
+        faults=tuple(parse_fault(text) for text in args.fault),
     )
     reason = run_twin(profile, options, _print_json if args.json else _print_table)
     if not args.json:

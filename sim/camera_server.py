@@ -20,6 +20,7 @@ from robot.clock import MonotonicClock
 from robot.parent_death import die_with_parent
 from robot.rig import CameraProfile
 from robot.run_folder import CameraEntry
+from robot.terminal_signals import leave_terminal_to_parent
 from sim.camera_process import HEAD_VALUES, CameraConfig
 from sim.camera_streams import HttpStreams, JpegFrame, LatestFrame, ZmqStream
 from sim.rendering import Renderer
@@ -97,11 +98,8 @@ class _CameraServer:
 def main() -> None:
     """Serve the cameras of the configuration in the first argument."""
     config = msgspec.json.decode(sys.argv[1], type=CameraConfig)
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # a terminal's signals are for the twin, which ends us in order
-        signal.signal(number, signal.SIG_IGN)
+    leave_terminal_to_parent()  # the twin ends us in order
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     die_with_parent(config.parent_pid)
     with contextlib.suppress(OSError):
         os.nice(5)  # pictures may be late, servos may not

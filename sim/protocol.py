@@ -38,6 +38,12 @@ class Request:
     instruction: int
     parameters: bytes
 
+    @property
+    def data(self) -> bytes:
+        """The frame as it was on the wire."""
+        body = bytes((self.id, len(self.parameters) + 2, self.instruction)) + self.parameters
+        return HEADER + body + bytes((checksum(body),))
+
 
 def checksum(body: bytes) -> int:
     """Return the checksum byte of the bytes from ID to the last parameter."""

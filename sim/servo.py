@@ -6,15 +6,16 @@ pty in real time, the memory port in virtual time, and a bench with a locked sha
 the seed only draws how the horns are mounted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot.errors import ConfigError
 from robot.joints import SERVO_IDS, FloatVector
-from robot.registers import BROADCAST_ID, EEPROM_END, Register
-from sim.protocol import Instruction, Request, RequestParser
+from robot.registers import EEPROM_END, Register
+from sim.answering import execute
+from sim.protocol import Request, RequestParser
 from sim.servo_motor import FOLLOWER_GEAR, PROTECTION_TICK_S, SUPPLY_V, GearSpec, Motor
 from sim.single_servo import Servo
 
@@ -28,10 +29,15 @@ MOUNT_TICKS = 500  # a horn fits on any tooth: how far from the middle an arm's 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One status packet, and when its last byte comes: seconds after the request's last byte."""
+    """One status packet, and when its last byte comes: seconds after the request's last byte.
+
+    `late_s` is what an adapter or a host holds it back beyond that: the wire is free meanwhile.
+    """
 
     delay_s: float
     data: bytes
+    servo: int = 0  # place on the arm, 1..6; 0: not a servo's (an echo)
+    late_s: float = 0.0
 
 
 class ServoBank:
@@ -56,9 +62,17 @@ class ServoBank:
         self._torque_nm: FloatVector = np.zeros(SERVOS)
         self._steps = 0
         self._protect_every = round(PROTECTION_TICK_S / step_s)
-        self._is_booting = True
-        # Ids whose data line is cut: they hear and say nothing, and go on with what they were told.
+        # Places whose data line is cut: they hear and say nothing, and go on with their last goal.
         self.unplugged: set[int] = set()
+        self._unpowered: set[int] = set()
+        self._booting: set[int] = set(SERVO_IDS)
+        self._push_nm: FloatVector | None = None
+        # Told of every status packet when it is made: time of the request, place, packet. For tests
+        # that check how old what a host shows is.
+        self.on_status: Callable[[float, int, bytes], None] | None = None
+        # Whether registers 67..68 (the goal's echo, which no driver here reads) show the servo's
+        # own clock instead, in milliseconds modulo 65536: the time of `handle`.
+        self.is_stamping = False
 
     # -- joints --------------------------------------------------------------------------------
 
@@ -78,12 +92,23 @@ class ServoBank:
         if self._steps % self._protect_every == 0:
             for motor in self.motors:
                 motor.protect()
-        if self._is_booting:
+        if self._booting:
             # The first angle after power-up is the goal.
-            self._is_booting = False
-            for servo in self._servos:
-                servo.rest_at_present()
+            for servo_id in self._booting:
+                self._servo(servo_id).rest_at_present()
+            self._booting.clear()
+        if self._push_nm is not None:
+            self._torque_nm += self._push_nm
         return self._torque_nm
+
+    def push(self, servo_id: int, torque_nm: float) -> None:
+        """Turn a joint with this torque from outside, from now on; 0 lets it go.
+
+        It is part of what `step` returns, and unknown to the servo.
+        """
+        push_nm = np.zeros(SERVOS) if self._push_nm is None else self._push_nm
+        push_nm[SERVO_IDS.index(servo_id)] = torque_nm
+        self._push_nm = push_nm if push_nm.any() else None
 
     @property
     def supply_v(self) -> float:
@@ -97,7 +122,7 @@ class ServoBank:
 
     def reseat(self) -> None:
         """Take the next angle as goal: the scene was set anew, and no servo has a way to go."""
-        self._is_booting = True
+        self._booting.update(SERVO_IDS)
 
     # -- power and flash -----------------------------------------------------------------------
 
@@ -107,9 +132,21 @@ class ServoBank:
         RAM has its defaults then, EEPROM what was saved, torque is off, and the goal is the
         position of the next step.
         """
-        for servo in self._servos:
-            servo.power_cycle()
-        self._is_booting = True
+        self.power_off(SERVO_IDS)
+        self.power_on(SERVO_IDS)
+
+    def power_off(self, servo_ids: Sequence[int]) -> None:
+        """Take the supply of some servos away: they neither move nor hear nor answer."""
+        self._unpowered.update(servo_ids)
+        for servo_id in servo_ids:
+            self._servo(servo_id).power_cycle()
+
+    def power_on(self, servo_ids: Sequence[int]) -> None:
+        """Give some servos their supply back, as in `power_cycle`."""
+        self._unpowered.difference_update(servo_ids)
+        for servo_id in servo_ids:
+            self._servo(servo_id).power_cycle()
+        self._booting.update(servo_ids)
 
     def eeprom(self) -> bytes:
         """Return what outlives power-off: 40 bytes a servo, in order."""
@@ -138,12 +175,44 @@ class ServoBank:
         Servos set to another baud rate hear nothing.
         """
         replies: list[Reply] = []
-        delay_s = 0.0
+        for request in self.requests(packet, now_s):
+            start_s = replies[-1].delay_s if replies else 0.0
+            replies += self.answer(request, now_s, baud_hz, start_s=start_s)
+        return replies
+
+    def requests(self, packet: bytes, now_s: float) -> list[Request]:
+        """Take the next bytes of the wire; return the requests that they complete."""
+        return self._parser.feed(packet, now_s)
+
+    def answer(
+        self,
+        request: Request,
+        now_s: float,
+        baud_hz: int,
+        *,
+        start_s: float = 0.0,
+        deaf: Container[int] = (),
+    ) -> list[Reply]:
+        """Execute one request; return the replies, each after the one before.
+
+        Args:
+            request: what the host asked.
+            now_s: when.
+            baud_hz: at which speed.
+            start_s: when the first servo may begin to answer, after the request.
+            deaf: places that do not hear it.
+        """
+        if self.is_stamping:
+            for servo in self._servos:
+                servo.clock_ms = round(now_s * 1000)
+        replies: list[Reply] = []
+        delay_s = start_s
         byte_s = BITS_A_BYTE / max(baud_hz, 1)
-        for request in self._parser.feed(packet, now_s):
-            for servo, data, extra_s in self._answers(request, baud_hz):
-                delay_s += TURNAROUND_S + servo.return_delay_s + extra_s + byte_s * len(data)
-                replies.append(Reply(delay_s, data))
+        for place, data, pause_s in execute(request, self._listeners(baud_hz, deaf)):
+            delay_s += TURNAROUND_S + pause_s + byte_s * len(data)
+            replies.append(Reply(delay_s, data, place))
+            if self.on_status is not None:
+                self.on_status(now_s, place, data)
         return replies
 
     def register(self, servo_id: int, register: Register) -> int:
@@ -153,63 +222,22 @@ class ServoBank:
             servo_id: place on the arm, 1..6, whatever id the servo answers to.
             register: any register of the table.
         """
-        return self._servos[SERVO_IDS.index(servo_id)].count(register)
+        return self._servo(servo_id).count(register)
 
-    def _answers(self, request: Request, baud_hz: int) -> list[tuple[Servo, bytes, float]]:
-        """Execute one request; return (servo, status packet, extra delay) of who answers."""
-        if request.instruction == Instruction.SYNC_READ:
-            return self._sync_read(request, baud_hz)
-        if request.instruction == Instruction.SYNC_WRITE:
-            self._sync_write(request, baud_hz)
-            return []
-        is_broadcast = request.id == BROADCAST_ID
-        is_query = request.instruction in (Instruction.PING, Instruction.READ)
-        answers: list[tuple[Servo, bytes, float]] = []
-        for servo in self._listeners(None if is_broadcast else request.id, baud_hz):
-            own_id, answers_all = servo.id, servo.is_answering_all
-            outcome = servo.execute(request.instruction, request.parameters)
-            if outcome is None:
-                continue
-            is_answering = (
-                request.instruction == Instruction.PING if is_broadcast else is_query or answers_all
-            )
-            if is_answering:
-                data, extra_s = outcome
-                answers.append((servo, servo.status_packet(own_id, data), extra_s))
-        return answers
+    def overwrite(self, servo_id: int, register: Register, count: int) -> None:
+        """Change a register as no host can: read-only ones too, and never in flash; for faults."""
+        self._servo(servo_id).put(register, count)
 
-    def _sync_read(self, request: Request, baud_hz: int) -> list[tuple[Servo, bytes, float]]:
-        """Answer in the order of the list; skip the absent [a real one may wait for its slot]."""
-        if request.id != BROADCAST_ID or len(request.parameters) < 3:
-            return []
-        address, size, *ids = request.parameters
-        listeners = self._listeners(None, baud_hz)
+    def _servo(self, servo_id: int) -> Servo:
+        return self._servos[SERVO_IDS.index(servo_id)]
+
+    def _listeners(self, baud_hz: int, deaf: Container[int]) -> list[tuple[int, Servo]]:
+        """Return the servos that hear this speed, with their places."""
         return [
-            (servo, servo.status_packet(servo_id, servo.read(address, size)), 0.0)
-            for servo_id in ids
-            for servo in listeners
-            if servo.id == servo_id
-        ]
-
-    def _sync_write(self, request: Request, baud_hz: int) -> None:
-        parameters = request.parameters
-        if request.id != BROADCAST_ID or len(parameters) < 2:
-            return
-        address, size = parameters[0], parameters[1]
-        if size == 0 or (len(parameters) - 2) % (size + 1):
-            return
-        listeners = self._listeners(None, baud_hz)
-        for at in range(2, len(parameters), size + 1):
-            for servo in listeners:
-                if servo.id == parameters[at]:
-                    servo.write(address, parameters[at + 1 : at + 1 + size])
-
-    def _listeners(self, servo_id: int | None, baud_hz: int) -> list[Servo]:
-        """Return the servos that hear an id (None: all): none, one, or more if wrongly set up."""
-        return [
-            servo
+            (place, servo)
             for place, servo in zip(SERVO_IDS, self._servos, strict=True)
-            if servo_id in (None, servo.id)
-            and abs(servo.baud_hz - baud_hz) < BAUD_TOLERANCE * servo.baud_hz
+            if abs(servo.baud_hz - baud_hz) < BAUD_TOLERANCE * servo.baud_hz
             and place not in self.unplugged
+            and place not in self._unpowered
+            and place not in deaf
         ]

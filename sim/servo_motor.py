@@ -99,7 +99,7 @@ class Motor:
         "_drive_nm", "_gain", "_integral", "_integral_gain", "_is_driven", "_is_multi_turn",
         "_kt_nm_a", "_limit", "_overload_ticks", "_pwm", "_setpoint_speed", "_settings", "_slew",
         "_startup", "_step_s", "_supply_v", "_zero", "celsius", "duty", "goal_tick", "is_moving",
-        "position_rad", "setpoint", "status", "torque_nm", "velocity_rad_s",
+        "position_rad", "setpoint", "status", "strain", "torque_nm", "velocity_rad_s",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +112,9 @@ class Motor:
         self.position_rad = self.velocity_rad_s = 0.0
         self.torque_nm = 0.0
         self.goal_tick = 0
+        # Duty at least needed while driven, 0..1: a jammed gear, for faults (sim/faults.py). The
+        # protections and the load and current registers see it; the joint does not move by it.
+        self.strain = 0.0
         self.setpoint = 0.0  # the goal after the slew, step
         self._settings = settings
         self.forget_faults()
@@ -179,9 +182,25 @@ class Motor:
         return tick if self._is_multi_turn else tick % TICKS_PER_TURN
 
     @property
+    def load(self) -> float:
+        """Signed duty as Present_Load shows it: what drives the joint, or what a jam asks for."""
+        if not self.strain or not self._is_driven:
+            return self.duty
+        return math.copysign(max(abs(self.duty), min(self.strain, self._limit)), self.duty)
+
+    @property
     def supply_current_a(self) -> float:
         """Supply current: duty times phase current, which is what register 69 resembles."""
-        return abs(self.duty * self.torque_nm / self._kt_nm_a)
+        current_a = abs(self.duty * self.torque_nm / self._kt_nm_a)
+        if not self.strain:
+            return current_a
+        return max(current_a, self.load**2 * self._supply_v / RESISTANCE_OHM)  # as if blocked
+
+    def trip_overload(self) -> None:
+        """Latch an overload now, whatever the load; a new goal clears it."""
+        if not self.status & OVERLOAD_BIT:
+            self.status |= OVERLOAD_BIT
+            self._update_output()
 
     def step(self, position_rad: float, velocity_rad_s: float) -> float:
         """Advance by one step of the world; return the motor's torque in Nm."""
@@ -260,8 +279,7 @@ class Motor:
             current_a * current_a * RESISTANCE_OHM + IDLE_W
         )
         self.celsius += (target - self.celsius) * (PROTECTION_TICK_S / THERMAL_TAU_S)
-        load = abs(self.duty)
-        is_over = load * 100 > settings.overload_torque
+        is_over = abs(self.load) * 100 > settings.overload_torque
         self._overload_ticks = self._overload_ticks + 1 if is_over else 0
         is_over = self.supply_current_a > settings.protection_current * CURRENT_COUNT_A
         self._current_ticks = self._current_ticks + 1 if is_over else 0

@@ -40,6 +40,7 @@ class Servo:
         self._memory = table.factory_memory(servo_id)
         self.saved = bytes(self._memory[:EEPROM_END])  # what outlives power-off
         self._deferred: tuple[int, bytes] | None = None
+        self.clock_ms: int | None = None  # shown in place of the goal's echo where it is set
         self.motor = Motor(self._settings(), supply_v, relative_gear, step_s)
         self.power_cycle()
 
@@ -114,6 +115,11 @@ class Servo:
             self._sense()
         return table.decode(register, self._memory)
 
+    def put(self, register: Register, count: int) -> None:
+        """Change a register as no host can: read-only ones too, and never in flash."""
+        table.put(self._memory, register, count)
+        self.motor.apply(self._settings())
+
     def write(self, address: int, data: bytes) -> float:
         """Store bytes with all side effects; return how much later the acknowledgement comes."""
         memory = self._memory
@@ -164,15 +170,20 @@ class Servo:
         self._memory[_SENSED.start : _SENSED.stop] = _STATE.pack(
             _sign_magnitude(motor.present_tick, 15),
             _sign_magnitude(round(motor.velocity_rad_s * STEPS_PER_RAD), 15),
-            _sign_magnitude(round(motor.duty * 1000), 10),
+            _sign_magnitude(round(motor.load * 1000), 10),
             min(255, max(0, round(motor.supply_v * 10))),
             min(255, int(motor.celsius)),
             self._deferred is not None,
             motor.status,
             motor.is_moving,
-            _sign_magnitude(motor.goal_tick, 15),
+            self._goal_echo(),
             round(motor.supply_current_a / CURRENT_COUNT_A),
         )
+
+    def _goal_echo(self) -> int:
+        if self.clock_ms is not None:
+            return self.clock_ms & 0xFFFF
+        return _sign_magnitude(self.motor.goal_tick, 15)
 
     def _switch_torque(self, value: int, before: int, written: set[int]) -> None:
         """Take 0, 1, 2; at 128 let the present position read 2048 and leave torque as it was."""

@@ -9,6 +9,7 @@ from typing import Self
 
 import mujoco
 
+from robot.errors import NotConnected
 from robot.frames import CameraReader
 from robot.joints import FloatVector
 from robot.rig import RigProfile
@@ -16,7 +17,7 @@ from sim.memory_serial import MemorySerial
 from sim.rendering import Renderer
 from sim.twin_clock import TwinClock
 from sim.twin_control import DirectControl
-from sim.twin_core import Twin
+from sim.twin_core import ArmName, Twin
 from sim.virtual_camera import VirtualCamera
 
 
@@ -31,6 +32,20 @@ class VirtualRig:
     cameras: dict[str, CameraReader]
     control: DirectControl
     _renderers: "_Renderers"
+
+    def open_line(self, arm: ArmName) -> MemorySerial:
+        """Return an arm's port anew, as after its adapter was pulled and plugged in again.
+
+        Raises:
+            NotConnected: the adapter is not plugged in.
+        """
+        bank = self.twin.leader_bank if arm == "leader" else self.twin.follower_bank
+        try:
+            return MemorySerial(bank, self.clock, faults=self.twin.faults[arm])
+        except OSError as error:
+            raise NotConnected(
+                f"the {arm} of the twin is unplugged ({error.strerror}); plug it in again"
+            ) from error
 
     def close(self) -> None:
         """Keep the servos' EEPROM and free the graphics; may be called twice."""
@@ -61,8 +76,8 @@ def open_virtual(profile: RigProfile) -> VirtualRig:
     return VirtualRig(
         twin=twin,
         clock=clock,
-        leader_serial=MemorySerial(twin.leader_bank, clock),
-        follower_serial=MemorySerial(twin.follower_bank, clock),
+        leader_serial=MemorySerial(twin.leader_bank, clock, faults=twin.faults["leader"]),
+        follower_serial=MemorySerial(twin.follower_bank, clock, faults=twin.faults["follower"]),
         cameras=cameras,
         control=DirectControl(twin),
         _renderers=renderers,

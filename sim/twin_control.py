@@ -1,4 +1,4 @@
-"""What a script may ask of a twin: set the scene, lend a hand, say how the task stands.
+"""What a script may ask of a twin: set the scene, lend a hand, break something, say how it stands.
 
 Two implementations: directly on the twin (virtual time), and over the control socket of a running
 one. Requests and replies are msgspec structs in JSON, so that a person can read and type them.
@@ -10,6 +10,7 @@ import msgspec
 import zmq
 
 from robot.errors import ConfigError, NotConnected, So101Error
+from sim.faults import Fault
 from sim.tasks.pick_red import TaskStart
 from sim.twin_core import ARM_NAMES, ArmName, HandName, Twin
 
@@ -24,6 +25,7 @@ class TwinStatus(msgspec.Struct, frozen=True):
     success: bool  # the task has been done since the scene was placed
     red_height_m: float
     lost_s: float = 0.0  # real time in which the world could not keep up
+    faults: dict[ArmName, list[str]] = {}  # those that have not ended
 
 
 class TwinControl(Protocol):
@@ -39,6 +41,14 @@ class TwinControl(Protocol):
 
     def set_hand(self, arm: ArmName, hand: HandName, seed: int = 0) -> None:
         """Let a hand take an arm, or `none` let it go."""
+        ...
+
+    def inject(self, fault: Fault, arm: ArmName = "follower") -> None:
+        """Let a fault of an arm begin, `after_s` from now."""
+        ...
+
+    def clear_faults(self) -> None:
+        """End all faults of both arms; what they did to the servos stays done."""
         ...
 
     def status(self) -> TwinStatus:
@@ -64,6 +74,17 @@ class DirectControl:
         """Let a hand take an arm."""
         self._twin.set_hand(arm, hand, seed)
 
+    def inject(self, fault: Fault, arm: ArmName = "follower") -> None:
+        """Let a fault begin."""
+        injector = self._twin.faults[arm]
+        injector.add(fault)
+        injector.advance(self._twin.now_s)
+
+    def clear_faults(self) -> None:
+        """End all faults."""
+        for injector in self._twin.faults.values():
+            injector.clear()
+
     def status(self) -> TwinStatus:
         """Return how things stand now."""
         twin = self._twin
@@ -73,6 +94,7 @@ class DirectControl:
             success=twin.is_success,
             red_height_m=twin.red_height_m,
             lost_s=twin.lost_s,
+            faults={arm: [str(f) for f in twin.faults[arm].faults] for arm in ARM_NAMES},
         )
 
 
@@ -96,6 +118,17 @@ class HandRequest(msgspec.Struct, tag="hand", frozen=True, forbid_unknown_fields
     seed: int = 0
 
 
+class InjectRequest(msgspec.Struct, tag="inject", frozen=True, forbid_unknown_fields=True):
+    """Ask for a fault of an arm."""
+
+    fault: Fault
+    arm: ArmName = "follower"
+
+
+class ClearFaultsRequest(msgspec.Struct, tag="clear_faults", frozen=True):
+    """Ask for the end of all faults."""
+
+
 class StatusRequest(msgspec.Struct, tag="status", frozen=True, forbid_unknown_fields=True):
     """Ask how things stand."""
 
@@ -108,7 +141,9 @@ class Reply(msgspec.Struct, frozen=True):
     status: TwinStatus | None = None
 
 
-Request = ResetRequest | PlaceRequest | HandRequest | StatusRequest
+Request = (
+    ResetRequest | PlaceRequest | HandRequest | InjectRequest | ClearFaultsRequest | StatusRequest
+)
 _REQUEST = msgspec.json.Decoder(Request)
 _REPLY = msgspec.json.Decoder(Reply)
 
@@ -132,6 +167,10 @@ def _do(control: TwinControl, request: Request) -> Reply:
             control.place(start)
         case HandRequest(arm=arm, hand=hand, seed=seed):
             control.set_hand(arm, hand, seed)
+        case InjectRequest(fault=fault, arm=arm):
+            control.inject(fault, arm)
+        case ClearFaultsRequest():
+            control.clear_faults()
         case StatusRequest():
             return Reply(status=control.status())
     return Reply()
@@ -161,6 +200,14 @@ class RemoteControl:
     def set_hand(self, arm: ArmName, hand: HandName, seed: int = 0) -> None:
         """Let a hand take an arm."""
         self._ask(HandRequest(arm, hand, seed))
+
+    def inject(self, fault: Fault, arm: ArmName = "follower") -> None:
+        """Let a fault begin."""
+        self._ask(InjectRequest(fault, arm))
+
+    def clear_faults(self) -> None:
+        """End all faults."""
+        self._ask(ClearFaultsRequest())
 
     def status(self) -> TwinStatus:
         """Return how things stand now."""

@@ -17,6 +17,8 @@ from robot.joints import SERVO_IDS, FloatVector
 from robot.rig import RigProfile, TwinProfile
 from sim.demonstrators.pick_red import PickRedDemonstrator
 from sim.eeprom_file import load_eeproms, save_eeproms
+from sim.fault_injector import FaultInjector
+from sim.faults import ArmName as ArmName
 from sim.hands import Hand, SweepHand
 from sim.servo import ServoBank
 from sim.servo_motor import FOLLOWER_GEAR, LEADER_GEAR
@@ -24,7 +26,6 @@ from sim.tasks.pick_red import HeldUp, TaskStart, sample_start
 from sim.virtual_camera import Snapshot
 from sim.world import STEP_S, FollowerWorld, LeaderArm
 
-ArmName = Literal["leader", "follower"]
 HandName = Literal["none", "sweep", "demonstrator"]
 ARM_NAMES: tuple[ArmName, ArmName] = ("leader", "follower")
 TASKS = ("pick_red",)
@@ -75,6 +76,10 @@ class Twin:
         )
         self._saved_eeproms: dict[str, bytes] = {}
         self._load_eeproms()
+        self.faults: dict[ArmName, FaultInjector] = {
+            "leader": FaultInjector(self.leader_bank),
+            "follower": FaultInjector(self.follower_bank),
+        }
         self.leader = LeaderArm()
         self.follower = FollowerWorld()
         self._shutters: list[_Shutter] = []
@@ -91,6 +96,8 @@ class Twin:
             if self._steps % HAND_STEPS == 0:
                 # In time that was simulated: what the world could not keep up with does not count.
                 self._held_up.look(self._steps / STEPS_PER_S)
+                for injector in self.faults.values():
+                    injector.advance(self.now_s)
                 self._ask_hands()
             stop = min(target, self._steps - self._steps % HAND_STEPS + HAND_STEPS)
             for shutter in self._shutters:

@@ -11,12 +11,13 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
+import msgspec
 import zmq
 
 from robot.clock import Clock, MonotonicClock
@@ -24,16 +25,21 @@ from robot.errors import ConfigError, StorageFull
 from robot.rig import RigProfile
 from robot.run_folder import SCHEMA, PortEntry, RunLog, TwinManifest, open_run_folder
 from sim.camera_process import CameraProcess, camera_process_ended
+from sim.faults import Fault
 from sim.hands import Hand
 from sim.pty_port import PtyPort
 from sim.twin_control import DirectControl, answer
-from sim.twin_core import HandName, Twin, check_profile
+from sim.twin_core import ArmName, HandName, Twin, check_profile
 
 TURN_S = 0.002  # longest wait: the world is never more than two steps behind when a request arrives
 MAX_BATCH_S = 0.02  # stepped at a stretch when behind; the ptys are served in between
 MAX_LAG_S = 0.2  # beyond this the world lets time go
 HOUSEKEEPING_S = 1.0  # EEPROM to disk, is the camera process alive
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What ends it: Ctrl-\\ and Ctrl-Z of a terminal, too. A core dump or a stopped twin would leave its
+# cameras and a bus that no longer answers behind.
+_SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class TwinOptions:
     is_paced: bool = False  # replies take the time of a 1 Mbps wire
     duration_s: float | None = None
     until_stdin_closes: bool = False
+    faults: tuple[tuple[ArmName, Fault], ...] = ()  # from the first moment on
 
 
 @dataclass
@@ -59,8 +66,8 @@ def run_twin(
 ) -> str:
     """Run a twin until it is told to stop; returns why it stopped.
 
-    Ends by SIGINT, SIGTERM or SIGHUP, after `duration_s`, or at the end of standard input, as
-    `options` say. Everything it made is gone afterwards; the servos' EEPROM is on disk.
+    Ends by a signal (`_SIGNALS`), after `duration_s`, or at the end of standard input, as `options`
+    say. Everything it made is gone afterwards; the servos' EEPROM is on disk.
 
     Args:
         profile: the rig, with its twin.
@@ -81,11 +88,11 @@ def run_twin(
         cameras = stack.enter_context(CameraProcess(profile.cameras)) if profile.cameras else None
         twin = Twin(profile)  # while the cameras start
         entries = {} if cameras is None else cameras.wait_ready()
-        ports = [
-            PtyPort(bank, is_paced=options.is_paced)
-            for bank in (twin.leader_bank, twin.follower_bank)
-        ]
-        for port in ports:
+        ports = {
+            arm: PtyPort(injector.bank, is_paced=options.is_paced, faults=injector)
+            for arm, injector in twin.faults.items()
+        }
+        for port in ports.values():
             stack.callback(port.close)
         control = stack.enter_context(_control_socket(f"ipc://{folder.path / 'control'}"))
         manifest = TwinManifest(
@@ -93,14 +100,17 @@ def run_twin(
             rig=profile.name,
             pid=os.getpid(),
             control=f"ipc://{folder.path / 'control'}",
-            leader=PortEntry(ports[0].path),
-            follower=PortEntry(ports[1].path),
+            **_entries(ports),
             cameras=entries,
         )
-        server = _TwinServer(twin, ports, control, cameras, log, clock)
+
+        def tell_ports() -> None:
+            log.event("ports", **{arm: port.path for arm, port in ports.items()})
+            folder.write_manifest(msgspec.structs.replace(manifest, **_entries(ports)))
+
+        server = _TwinServer(twin, ports, tell_ports, control, cameras, log, clock)
         server.start(profile, options)
-        folder.write_manifest(manifest)
-        log.event("started", leader=ports[0].path, follower=ports[1].path)
+        tell_ports()
         announce(manifest)
         stack.callback(server.keep_eeprom)
         server.run(stop, options)
@@ -114,7 +124,8 @@ class _TwinServer:
     def __init__(
         self,
         twin: Twin,
-        ports: Sequence[PtyPort],
+        ports: dict[ArmName, PtyPort],
+        tell_ports: Callable[[], None],
         control: "zmq.Socket[bytes]",
         cameras: CameraProcess | None,
         log: RunLog,
@@ -122,6 +133,7 @@ class _TwinServer:
     ) -> None:
         self._twin = twin
         self._ports = ports
+        self._tell_ports = tell_ports
         self._control = control
         self._cameras = cameras
         self._log = log
@@ -140,37 +152,35 @@ class _TwinServer:
         if self._cameras is not None:
             for name, camera in profile.cameras.items():
                 twin.add_camera(camera.fps, partial(self._cameras.expose, name))
+        for arm, fault in options.faults:
+            self._direct.inject(fault, arm)
         gc.collect()
         gc.freeze()
         gc.disable()  # until the end of `run`: no pauses while somebody waits for an answer
 
     def run(self, stop: _Stop, options: TwinOptions) -> None:
         """Serve until there is a reason to stop."""
-        watched: list[PtyPort | int] = list(self._ports)
-        if options.until_stdin_closes:
-            watched.append(sys.stdin.fileno())
+        stdin = [sys.stdin.fileno()] if options.until_stdin_closes else []
         end_s = (
             float("inf") if options.duration_s is None else self._clock.now_s() + options.duration_s
         )
         try:
             while not stop.reason:
-                ready = select.select(watched, [], [], self._wait_s())[0]
+                plugged = [port for port in self._ports.values() if port.path]
+                ready = select.select([*plugged, *stdin], [], [], self._wait_s())[0]
                 now_s = self._clock.now_s()
                 self._step_to(now_s)
-                for port in self._ports:
+                for port in plugged:
                     if port in ready or port.due_s is not None:
                         port.serve_ready(self._clock.now_s())
+                self._follow_cables(now_s)
                 if self._control.poll(0):
                     self._control.send(answer(self._direct, self._control.recv()))
                 if now_s >= self._housekeeping_s:
                     self._keep_house(now_s)
                 if now_s >= end_s:
                     stop.reason = "duration"
-                elif (
-                    watched[-1] in ready
-                    and isinstance(watched[-1], int)
-                    and not os.read(watched[-1], 4096)
-                ):
+                elif stdin and stdin[0] in ready and not os.read(stdin[0], 4096):
                     stop.reason = "standard input closed"
         finally:
             gc.enable()
@@ -185,10 +195,18 @@ class _TwinServer:
         """Return how long the loop may sleep: a turn, less what a held-back reply asks for."""
         now_s = self._clock.now_s()
         wait_s = TURN_S - (now_s - self._twin.now_s)
-        for port in self._ports:
+        for port in self._ports.values():
             if port.due_s is not None:
                 wait_s = min(wait_s, port.due_s - now_s)
         return max(wait_s, 0.0)
+
+    def _follow_cables(self, now_s: float) -> None:
+        """Let ptys come and go with their adapters; the manifest says at once where they are."""
+        if any([port.follow_cable(now_s) for port in self._ports.values()]):  # noqa: C419 - all
+            try:
+                self._tell_ports()
+            except (StorageFull, ConfigError) as error:
+                self._log.event("ports not written", reason=str(error))
 
     def _step_to(self, now_s: float) -> None:
         lag_s = now_s - self._twin.now_s
@@ -207,6 +225,10 @@ class _TwinServer:
             self._log.event("eeprom not saved", reason=str(error))
         if self._cameras is not None and not self._cameras.is_alive:
             raise camera_process_ended()
+
+
+def _entries(ports: dict[ArmName, PtyPort]) -> dict[str, PortEntry]:
+    return {arm: PortEntry(port.path) for arm, port in ports.items()}
 
 
 @contextmanager

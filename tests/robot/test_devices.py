@@ -68,11 +68,27 @@ def test_looks_twin_addresses_up_in_the_manifest_of_the_running_twin() -> None:
     with announce():
         devices = open_devices(RIG)
 
-    assert devices.port_path("twin:leader") == "/dev/pts/98"
-    assert devices.port_path("twin:follower") == "/dev/pts/99"
-    assert devices.camera_address("twin:wrist") == "http://127.0.0.1:80/wrist.mjpg"
-    assert [port.path for port in devices.ports()][:2] == ["/dev/pts/98", "/dev/pts/99"]
-    assert "wrist camera of twin 'desk'" in devices.cameras()[0].description
+        assert devices.port_path("twin:leader") == "/dev/pts/98"
+        assert devices.port_path("twin:follower") == "/dev/pts/99"
+        assert devices.camera_address("twin:wrist") == "http://127.0.0.1:80/wrist.mjpg"
+        assert [port.path for port in devices.ports()][:2] == ["/dev/pts/98", "/dev/pts/99"]
+        assert "wrist camera of twin 'desk'" in devices.cameras()[0].description
+
+
+def test_looks_again_where_a_replugged_arm_is() -> None:
+    with announce() as folder:
+        devices = open_devices(RIG)
+        folder.write_manifest(msgspec.structs.replace(manifest(), follower=PortEntry("")))
+        with pytest.raises(NotConnected, match="the twin's follower is unplugged; plug it in"):
+            devices.port_path("twin:follower")
+        assert [port.path for port in devices.ports()][:1] == ["/dev/pts/98"]
+        folder.write_manifest(msgspec.structs.replace(manifest(), follower=PortEntry("/dev/new")))
+
+        assert devices.port_path("twin:follower") == "/dev/new"
+        assert devices.port_path("twin:leader") == "/dev/pts/98"
+    with pytest.raises(NotConnected, match="the twin of the rig 'desk' has ended; start it again"):
+        devices.port_path("twin:follower")
+    assert "/dev/new" not in [port.path for port in devices.ports()]
 
 
 def test_a_twin_passes_other_addresses_on_to_the_machine() -> None:

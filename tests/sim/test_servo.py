@@ -212,10 +212,20 @@ def test_a_new_id_counts_from_the_next_packet_on(wire: Wire) -> None:
     assert wire.say(9, Instruction.PING)[0][2] == 9
 
 
-def test_two_servos_of_one_id_both_answer(wire: Wire) -> None:
+def test_two_servos_of_one_id_pull_the_line_together(wire: Wire) -> None:
+    (first,) = wire.say(1, Instruction.READ, 56, 2)
+    (sixth,) = wire.say(6, Instruction.READ, 56, 2)
     wire.write(6, reg.ID, 1)
 
-    assert len(wire.say(1, Instruction.READ, 56, 2)) == 2
+    (heard,) = wire.say(1, Instruction.READ, 56, 2)
+    assert heard[:5] == first[:5]
+    assert (
+        heard[5:]
+        == bytes(a & b for a, b in zip(first[5:], sixth[5:-1] + heard[-1:]))[:2] + (heard[-1:])
+    )
+    assert sum(heard[2:]) & 0xFF != 0xFF
+    # Where both say the same, nobody notices.
+    assert wire.say(1, Instruction.PING) == [bytes.fromhex("ff ff 01 02 00 fc")]
 
 
 def test_a_servo_at_another_baud_rate_hears_nothing(wire: Wire) -> None:
