@@ -98,7 +98,8 @@ class EventMessage(msgspec.Struct):
     """Something that happened.
 
     `start`, `end` (with the outcome), `health` (a finding began, or held when the episode did),
-    `stop` (the arm began to walk to rest), `failed` (the recording broke off, with the error).
+    `stop` (the arm began to walk to rest), `gap` (messages of the control process were lost, by
+    their numbers), `failed` (the recording broke off, with the error).
     """
 
     time_s: float

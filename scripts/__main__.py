@@ -10,14 +10,9 @@ from pathlib import Path
 
 import tyro
 
-from robot.errors import (
-    CalibrationMismatch,
-    ConfigError,
-    NotConnected,
-    So101Error,
-    StorageFull,
-)
-from scripts.steps import INTERRUPTED, end_with_starter
+from robot.errors import ConfigError, So101Error
+from scripts.exit_codes import FAILED, INTERRUPTED, REFUSALS, REFUSED
+from scripts.steps import end_with_starter
 
 # In the order a newcomer needs them.
 COMMANDS = {
@@ -32,10 +27,6 @@ COMMANDS = {
     "evaluate": "measure a policy's success over many starts",
     "bench": "measure the twin against a recording of real arms",
 }
-
-# What the person puts right before trying again; any other error befell work that had begun.
-REFUSALS = (ConfigError, NotConnected, CalibrationMismatch, StorageFull)
-FAILED, REFUSED = 1, 2
 
 UNITS = re.compile(r"_(s|ms|mm)$")
 

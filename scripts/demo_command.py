@@ -21,8 +21,9 @@ from robot.devices import TWIN
 from robot.errors import ConfigError
 from robot.rig import RigProfile, TwinProfile, load_rig
 from scripts.demo_report import DemoStep, write_report
+from scripts.exit_codes import INTERRUPTED
 from scripts.rig_session import DEFAULT_RIG
-from scripts.steps import INTERRUPTED, run_step
+from scripts.steps import run_step
 
 MEBIBYTE = 1024**2
 NEEDED_MIB = 2000  # journals, dataset, cache and checkpoints of a full run, with room to spare

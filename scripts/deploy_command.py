@@ -1,8 +1,8 @@
 """Let a policy drive the follower, in real time: on the twin, or on a real arm.
 
 Before torque goes on the checkpoint is compared with the rig: cameras, joints, calibration, start
-pose. Ctrl-C stops: torque goes off, is read back, and is shown. With --yes and --duration-s nobody
-is asked anything.
+pose. Ctrl-C stops: the arm walks to its rest pose, then torque goes off, is read back, and is
+shown; Ctrl-C again: torque goes off at once. With --yes and --duration-s nobody is asked anything.
 """
 
 import sys
@@ -25,6 +25,7 @@ from deploy.results import EvaluationResult, save_result
 from robot.errors import ConfigError
 from robot.rig import load_rig
 from robot.run_folder import open_run_folder
+from scripts.driving import Driver
 from scripts.instruction import choose_instruction
 from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
@@ -79,14 +80,14 @@ def main(args: Args) -> int:
         )
         stack.callback(planner.close)
         rig = stack.enter_context(open_rig(args.rig))
-        follower = stack.enter_context(rig.open_follower())
         for note in check_rig(
             checkpoint,
             rig.profile,
-            follower.calibration,
+            rig.calibration("follower"),
             is_other_calibration_accepted=args.accept_calibration,
         ):
             console.print(f"note: {note}", highlight=False)
+        control = stack.enter_context(rig.open_control("session"))
         with console.status("loading the policy") as status:
             ready = planner.wait_ready(on_wait=_on_wait(status.update, stop))
         console.print(
@@ -97,15 +98,13 @@ def main(args: Args) -> int:
         )
         bench = RolloutBench(
             rig,
-            follower,
+            Driver(control, stop, console),
             PlanGoals(
                 planner=planner,
                 cameras={name: rig.cameras[name] for name in checkpoint.cameras},
                 rate_hz=rig.profile.control_rate_hz,
             ),
             checkpoint,
-            stop,
-            console,
         )
         plan = RolloutPlan(
             episodes=args.episodes,
@@ -119,8 +118,6 @@ def main(args: Args) -> int:
         try:
             run_rollouts(plan, bench, record)
         finally:
-            follower.release()
-            console.print(f"follower torque: {follower.torque_state}", highlight=False)
             statistics = bench.goals.log.statistics()
             _report(console, record, statistics)
             if args.output is not None and record.outcomes:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from record.episode import Event, Session, State
 from record.terminal_keys import TerminalKeys, event_for_key
-from robot.limits import GoalLimiter
+from robot.clock import Clock
 from robot.loop import Tick
 from scripts.twin_asker import StatusWatch
 from sim.tasks.pick_red import TaskStart
@@ -33,6 +33,14 @@ class Operator(Protocol):
     @property
     def scene(self) -> Scene | None:
         """Return the scene of the episode under way, where a script has set it."""
+        ...
+
+
+class Rearmable(Protocol):
+    """Whoever has the follower, as an operator sees it: `scripts.driving.ArmControl`."""
+
+    def rearm(self) -> None:
+        """Ramp again from where the follower stands, in every tick from now on."""
         ...
 
 
@@ -73,13 +81,15 @@ class TwinOperator:
         self,
         control: TwinControl,
         asker: Executor,
-        limiter: GoalLimiter,
+        follower: Rearmable,
+        clock: Clock,
         seeds: Callable[[int, int], int],
     ) -> None:
         """Take `seeds(episode, attempt)`: the seed of each try; `asker` carries the requests."""
         self._control = control
         self._asker = asker
-        self._limiter = limiter
+        self._follower = follower
+        self._clock = clock
         self._seeds = seeds
         self._seed = 0
         self._attempt = 0
@@ -87,18 +97,19 @@ class TwinOperator:
         self._handing: Future[None] | None = None
         self._watch: StatusWatch | None = None
         self._agreed_ticks = 0
+        self._rearmed_s = 0.0
         self.scene: Scene | None = None
         self.failures = 0
 
     def events(self, session: Session, tick: Tick) -> list[Event]:
         """Prepare while idle or resetting; watch the hand while recording."""
         if session.state in (State.IDLE, State.RESET):
-            return self._prepare(session)
+            return self._prepare(session, tick)
         if session.state is State.RECORDING:
             return self._judge(tick.time_s)
         return []
 
-    def _prepare(self, session: Session) -> list[Event]:
+    def _prepare(self, session: Session, tick: Tick) -> list[Event]:
         """Place the scene, wait until the follower agrees, hand the leader over, begin."""
         if self._placing is None:
             self.scene = None
@@ -106,12 +117,15 @@ class TwinOperator:
             self._placing = self._asker.submit(self._control.reset, self._seed)
             self._agreed_ticks = 0
         if self.scene is None:
-            self._limiter.rearm()  # the arms are put elsewhere: goals start from there
-            if self._placing.done():
+            is_placed = self._placing.done()
+            self._follower.rearm()  # the arms are put elsewhere: goals start from there
+            self._rearmed_s = self._clock.now_s()
+            if is_placed:
                 self.scene = Scene(self._seed, self._placing.result())
             return []
         if self._handing is None:
-            self._agreed_ticks += not self._limiter.is_ramping
+            is_since = tick.time_s >= self._rearmed_s  # older ticks are still on their way
+            self._agreed_ticks += is_since and not tick.is_ramping
             if self._agreed_ticks < SETTLE_TICKS:
                 return []
             self._handing = self._asker.submit(

@@ -23,9 +23,8 @@ from rich.progress import (
 from record.episode import SessionPlan
 from record.terminal_keys import HELP, TerminalKeys
 from robot.errors import ConfigError
-from robot.health import HealthMonitor
-from robot.loop import run_control_loop
 from robot.rig import load_rig
+from scripts.driving import Driver
 from scripts.operators import KeyOperator, Operator, TimedOperator, TwinOperator
 from scripts.output_place import refuse_unwritable
 from scripts.recording import RecordingSession, first_number, new_paths, session_header
@@ -34,7 +33,6 @@ from scripts.steps import run_step
 from scripts.stopping import stop_on_signals
 from scripts.twin_asker import twin_asker
 from scripts.virtual_recording import record_virtually
-from teleop.leader import LeaderGoals
 
 
 @dataclass(frozen=True)
@@ -113,16 +111,15 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         rig = stack.enter_context(open_rig(args.rig))
-        leader = rig.open_leader()
-        follower = stack.enter_context(rig.open_follower())
-        limiter = rig.new_limiter(follower)
+        twin = rig.require_control("--demonstrator") if args.demonstrator else None
+        control = stack.enter_context(rig.open_control("leader"))
         operator: Operator
-        if args.demonstrator:
-            control = rig.require_control("--demonstrator")
+        if twin is not None:
             operator = TwinOperator(
+                twin,
+                stack.enter_context(twin_asker(twin)),
                 control,
-                stack.enter_context(twin_asker(control)),
-                limiter,
+                rig.clock,
                 seeds_from(args.seed, first_number(journals)),
             )
         elif args.unattended:
@@ -134,28 +131,12 @@ def record_attended(args: Args, journals: Path, console: Console) -> int:
             rig,
             plan,
             operator,
-            session_header(rig, args.task, follower, leader),
+            session_header(rig, args.task, control.facts),
             new_paths(journals),
             console,
         )
         with session:
-            try:
-                if stop():  # while everything was set up: then nothing is powered
-                    return 0
-                follower.torque_on()
-                run_control_loop(
-                    arm=follower,
-                    source=LeaderGoals(leader),
-                    monitor=HealthMonitor(),
-                    limiter=limiter,
-                    listeners=[session],
-                    rate_hz=rig.profile.control_rate_hz,
-                    clock=rig.clock,
-                    should_stop=lambda: stop() or session.is_done,
-                )
-            finally:
-                follower.release()
-                console.print(f"follower torque: {follower.torque_state}", highlight=False)
+            Driver(control, stop, console).drive(None, [session], lambda: session.is_done)
     return len(session.saved_paths)
 
 

@@ -19,29 +19,17 @@ from rich.console import Console
 from record.episode import Action, Event, Session, SessionPlan, State, advance, timeout
 from record.header import CameraHeader, JournalHeader, boot_id, software_versions, utc_now
 from record.journal import EpisodeRecorder, JournalWriter, discard_saved, next_journal_path
-from robot.arm import Follower, Leader
 from robot.errors import StorageFull
-from robot.joints import SERVO_IDS
 from robot.loop import Tick
-from robot.registers import NAMES
+from robot.messages import Facts
 from scripts.operators import Operator
 from scripts.rig_session import Rig
 
-GAINS = ("P_Coefficient", "I_Coefficient", "D_Coefficient")
 
-
-def session_header(
-    rig: Rig, task: str, follower: Follower, leader: Leader | None = None
-) -> JournalHeader:
-    """Return what the headers of a session's journals have in common.
-
-    Read once, before torque: the loop must not wait for files. `leader` is None where nobody uses
-    one.
-    """
+def session_header(rig: Rig, task: str, facts: Facts) -> JournalHeader:
+    """Return what the headers of a session's journals have in common; read once, before torque."""
     profile = rig.profile
-    calibrations = {"follower": follower.calibration}
-    if leader is not None:
-        calibrations["leader"] = leader.calibration
+    calibrations = {"follower": facts.follower_sha256, "leader": facts.leader_sha256}
     return JournalHeader(
         episode=0,
         task=task,
@@ -52,16 +40,11 @@ def session_header(
             name: CameraHeader(camera.width, camera.height, camera.fps)
             for name, camera in profile.cameras.items()
         },
-        calibration_sha256={role: each.sha256 for role, each in calibrations.items()},
-        gains=read_gains(follower),
+        calibration_sha256={role: sha256 for role, sha256 in calibrations.items() if sha256},
+        gains=facts.gains,
         software=software_versions(),
         boot_id=boot_id(),
     )
-
-
-def read_gains(follower: Follower) -> dict[str, list[int]]:
-    """Read P, I and D of the six servos: data and rollout must agree on them."""
-    return {name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS}
 
 
 def first_number(folder: Path) -> int:
@@ -113,10 +96,15 @@ class RecordingSession:
         return self.session.state is State.DONE
 
     def on_tick(self, tick: Tick) -> None:
-        """Record, then let time and operator act."""
+        """Record, then let time and operator act; on the walk to rest nothing begins or ends."""
         if self._recorder is not None:
             with self._ending_when_full():
                 self._recorder.on_tick(tick)
+        else:
+            for camera in self._rig.cameras.values():
+                camera.latest()  # a dead one is heard of now, not when the next episode begins
+        if tick.phase == "rest":
+            return
         due = timeout(self.session, tick.time_s)
         events = ([due] if due is not None else []) + self._operator.events(self.session, tick)
         for event in events:
@@ -138,6 +126,12 @@ class RecordingSession:
             self._writer = self._recorder = None
             self.session = replace(self.session, state=State.DONE)
             raise
+
+    def on_gap(self, first: int, last: int) -> None:
+        """Note in the journal that ticks are missing: this process fell too far behind."""
+        if self._writer is not None:
+            with self._ending_when_full():
+                self._writer.event("gap", self._rig.clock.now_s(), first=first, last=last)
 
     def __enter__(self) -> Self:
         """Return itself."""

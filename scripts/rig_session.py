@@ -1,12 +1,12 @@
 """Open a rig for one command: arms, cameras, limits and clock, in real or virtual time.
 
 Real time: addresses go through `Devices`; where they name a twin and none runs, one is started for
-the length of the command and said so. Virtual time: the same arms and loop on the in-memory twin,
-as fast as the processor allows.
+the length of the command and said so; arms are driven by a control process. Virtual time: the same
+arms and loop on the in-memory twin, as fast as the processor allows.
 """
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +15,22 @@ import msgspec
 
 from robot.arm import Follower, Leader
 from robot.bus import ServoBus
-from robot.calibration_store import calibration_path, load_calibration, load_sidecar
+from robot.calibration_store import stored_calibration
 from robot.camera import open_camera
 from robot.clock import Clock, MonotonicClock
+from robot.control_client import start_control
 from robot.devices import open_devices, uses_twin
-from robot.errors import CalibrationMismatch, ConfigError
+from robot.errors import ConfigError
 from robot.frames import CameraReader
 from robot.joints import Calibration
 from robot.limits import GoalLimiter
+from robot.messages import SourceName
 from robot.port import ServoPort
 from robot.rig import ArmProfile, RigProfile, load_rig
+from robot.run_folder import open_run_folder
+from scripts.driving import ArmControl
 from scripts.twin_child import ensure_twin
+from scripts.virtual_control import VirtualControl
 from sim.twin import open_virtual
 from sim.twin_control import TwinControl, connect_control
 
@@ -45,6 +50,7 @@ class Rig:
     open_bus: Callable[[ArmProfile], ServoBus]
     cameras: dict[str, CameraReader]
     control: TwinControl | None  # None on a real rig
+    open_control_process: Callable[[SourceName], AbstractContextManager[ArmControl]] | None = None
 
     @cached_property
     def leader_bus(self) -> ServoBus:
@@ -57,21 +63,8 @@ class Rig:
         return self.open_bus(self.profile.follower)
 
     def calibration(self, role: str) -> Calibration:
-        """Load the stored calibration of "leader" or "follower".
-
-        Raises:
-            CalibrationMismatch: the file is not the one that so101 calibrate wrote.
-        """
-        profile = self.profile.leader if role == "leader" else self.profile.follower
-        path = calibration_path(profile, role)
-        calibration = load_calibration(path)
-        sidecar = load_sidecar(path)
-        if sidecar is not None and sidecar.sha256 != calibration.sha256:
-            raise CalibrationMismatch(
-                f"{path} was edited by hand or by another tool: calibrate again, "
-                f"or delete {path.with_suffix('.so101.json')} to accept it"
-            )
-        return calibration
+        """Load the stored calibration of "leader" or "follower"; see `stored_calibration`."""
+        return stored_calibration(self.profile, role)
 
     def open_leader(self) -> Leader:
         """Open the leader with its stored calibration."""
@@ -80,6 +73,25 @@ class Rig:
     def open_follower(self) -> Follower:
         """Open the follower with its stored calibration; torque stays off."""
         return Follower.open(self.follower_bus, self.calibration("follower"), self.clock)
+
+    @contextmanager
+    def open_control(self, source: SourceName) -> Generator[ArmControl]:
+        """Give who has the arms: a control process of their own; in virtual time the loop here.
+
+        Torque is off when it is given, and after it is gone. With source "session" no leader is
+        opened.
+
+        Raises:
+            So101Error: what the arms raise when they are opened, checked and configured.
+        """
+        if self.open_control_process is not None:
+            with self.open_control_process(source) as control:
+                yield control
+            return
+        leader = self.open_leader() if source == "leader" else None
+        with self.open_follower() as follower:
+            limiter = self.new_limiter(follower)
+            yield VirtualControl(follower, leader, limiter, self.profile.control_rate_hz)
 
     def new_limiter(self, follower: Follower) -> GoalLimiter:
         """Return a limiter that ramps from where the follower stands."""
@@ -156,8 +168,16 @@ def _open_real_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
         port = ServoPort.open(devices.port_path(arm.port), clock)
         return stack.enter_context(ServoBus(port, clock))
 
+    @contextmanager
+    def open_control_process(source: SourceName) -> Generator[ArmControl]:
+        with (
+            open_run_folder(profile.name) as folder,
+            start_control(path, source=source, run_folder=folder.path, twin_pid=twin_pid) as client,
+        ):
+            yield client
+
     cameras: dict[str, CameraReader] = {}
     for name, camera in profile.cameras.items():
         cameras[name] = open_camera(name, camera, devices.camera_address(camera.address), clock)
         stack.callback(cameras[name].close)
-    return Rig(path, profile, clock, open_bus, cameras, control)
+    return Rig(path, profile, clock, open_bus, cameras, control, open_control_process)

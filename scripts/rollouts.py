@@ -1,4 +1,4 @@
-"""Rollouts of a policy in real time, one after another: scene, torque on, loop, torque off, judge.
+"""Rollouts of a policy in real time, one after another: scene, torque on, drive, rest, judge.
 
 Nothing here prints but through the console it is given, and nothing is asked of a person unless
 `is_attended`.
@@ -6,13 +6,11 @@ Nothing here prints but through the console it is given, and nothing is asked of
 
 import select
 import sys
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from deploy.checkpoint import Checkpoint
 from deploy.evaluate import TrialStart
@@ -20,19 +18,17 @@ from deploy.plan_goals import PlanGoals
 from deploy.preflight import check_start
 from deploy.results import Outcome, Timing, TrialOutcome
 from record.episode import Event, Session, SessionPlan, State
-from robot.arm import Follower
 from robot.errors import ConfigError
-from robot.health import HealthMonitor
-from robot.loop import Tick, TickListener, run_control_loop
+from robot.loop import Tick, TickListener
+from scripts.driving import Driver
 from scripts.operators import Scene
 from scripts.recording import RecordingSession, new_paths, session_header
 from scripts.rig_session import Rig
-from scripts.rollout_watch import LoopTiming
+from scripts.rollout_watch import LoopTiming, RolloutEnd
 from scripts.stopping import StopRequest
 from scripts.trial_setups import trial_outcome
 from scripts.twin_asker import StatusWatch, twin_asker
 from sim.tasks.pick_red import TaskStart
-from sim.twin_control import TwinControl, TwinStatus
 
 ASK_TWIN_PERIOD_S = 0.2
 EVENTS: dict[Outcome, Event] = {
@@ -59,11 +55,9 @@ class RolloutBench:
     """What to run it on; opened and closed by the command."""
 
     rig: Rig
-    follower: Follower
+    driver: Driver
     goals: PlanGoals
     checkpoint: Checkpoint
-    stop: StopRequest
-    console: Console
 
 
 @dataclass(frozen=True)
@@ -94,14 +88,15 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
     session = None if plan.record is None else _recording(plan, plan.record, bench, operator)
     recorders: list[TickListener] = [] if session is None else [session]
     control = bench.rig.control
-    with session or nullcontext(), _released(bench.follower):
+    stop = bench.driver.stop
+    with session or nullcontext():
         for index in range(plan.episodes):
             title = f"rollout {index + 1} of {plan.episodes}"
             seed = plan.seed + index
             operator.scene = None if control is None else Scene(seed, control.reset(seed))
             if plan.is_attended:
-                _ask(f"{title}: set the scene, then press Enter (Ctrl-C ends) ", bench.stop)
-            if bench.stop():
+                _ask(f"{title}: set the scene, then press Enter (Ctrl-C ends) ", stop)
+            if stop():
                 break
             timing = LoopTiming()
             start = TrialStart(seed, None if operator.scene is None else operator.scene.start)
@@ -112,20 +107,7 @@ def run_rollouts(plan: RolloutPlan, bench: RolloutBench, record: RolloutRecord) 
             record.timings.append(timing.timing())
             if session is not None and session.session.state is State.RECORDING:
                 session.apply(EVENTS[outcome.outcome], bench.rig.clock.now_s())
-            bench.console.print(
-                f"{title}: {outcome.outcome} after {outcome.duration_s:.1f} s, "
-                f"torque {bench.follower.torque_state}",
-                highlight=False,
-            )
-
-
-@contextmanager
-def _released(follower: Follower) -> Generator[None]:
-    """Let the follower go before any file is touched."""
-    try:
-        yield
-    finally:
-        follower.release()
+            bench.driver.say(f"{title}: {outcome.outcome} after {outcome.duration_s:.1f} s")
 
 
 def _roll_out(
@@ -134,65 +116,33 @@ def _roll_out(
     start: TrialStart[TaskStart | None],
     listeners: list[TickListener],
 ) -> TrialOutcome | None:
-    """Torque on, loop, torque off, judge; None when somebody stopped before the torque."""
-    rig, follower = bench.rig, bench.follower
+    """Drive to the end of one rollout and judge; None when somebody stopped before the torque."""
+    driver = bench.driver
     bench.goals.reset(start.seed)
-    pose = check_start(bench.checkpoint, follower.read().position_deg)
-    bench.console.print(pose.sentence, highlight=False)
-    if bench.stop():
-        return None
-    follower.torque_on()
-    began_s = rig.clock.now_s()
-    is_stopped = False
+    pose = check_start(bench.checkpoint, driver.control.observe().position_deg)
+    driver.say(pose.sentence)
     with ExitStack() as stack:
         watch: StatusWatch | None = None
-        if rig.control is not None:
-            asker = stack.enter_context(twin_asker(rig.control))
-            watch = StatusWatch(rig.control, asker, ASK_TWIN_PERIOD_S)
-
-        def should_stop() -> bool:
-            nonlocal is_stopped
-            now_s = rig.clock.now_s()
-            status = None if watch is None else watch.poll(now_s)
-            is_over = bool(plan.duration_s) and now_s - began_s >= plan.duration_s
-            is_over |= status is not None and status.success
-            is_stopped = bench.stop() and not is_over
-            return is_over or is_stopped
-
-        run_control_loop(
-            arm=follower,
-            source=bench.goals,
-            monitor=HealthMonitor(),
-            limiter=rig.new_limiter(follower),
-            listeners=listeners,
-            rate_hz=rig.profile.control_rate_hz,
-            clock=rig.clock,
-            should_stop=should_stop,
-        )
-        duration_s = rig.clock.now_s() - began_s
-    if rig.control is not None and watch is not None and start.start is not None:
-        status = _final_status(rig.control, watch.last)
-        outcome = trial_outcome(TrialStart(start.seed, start.start), status, duration_s)
-        if is_stopped and not status.success:
+        if bench.rig.control is not None:
+            asker = stack.enter_context(twin_asker(bench.rig.control))
+            watch = StatusWatch(bench.rig.control, asker, ASK_TWIN_PERIOD_S)
+        end = RolloutEnd(bench.rig.clock, plan.duration_s, watch)
+        if driver.stop():
+            return None
+        driver.drive(bench.goals, listeners, end)
+        is_stopped = not end.is_over
+        duration_s = end.elapsed_s()
+    if watch is not None and watch.last is not None and start.start is not None:
+        outcome = trial_outcome(TrialStart(start.seed, start.start), watch.last, duration_s)
+        if is_stopped and not watch.last.success:
             outcome = msgspec.structs.replace(outcome, outcome="unmarked")
         return outcome
     said: Outcome = "unmarked"
     if plan.is_attended:
-        answer = _ask("did it succeed? [y/N] ", bench.stop)
+        answer = _ask("did it succeed? [y/N] ", driver.stop)
         if answer is not None:
             said = "success" if answer.strip().lower().startswith("y") else "failure"
     return TrialOutcome(start.seed, {}, said, round(duration_s, 3))
-
-
-def _final_status(control: TwinControl, seen: TwinStatus | None) -> TwinStatus:
-    """Return how a rollout ended, the time since the last look included.
-
-    The last look is preferred otherwise: the arm still held the block then.
-    """
-    if seen is not None and seen.success:
-        return seen
-    now = control.status()
-    return now if now.success or seen is None else seen
 
 
 def _recording(
@@ -208,9 +158,9 @@ def _recording(
         bench.rig,
         SessionPlan(plan.episodes),
         operator,
-        session_header(bench.rig, plan.task or "rollout of a policy", bench.follower),
+        session_header(bench.rig, plan.task or "rollout of a policy", bench.driver.control.facts),
         new_paths(folder),
-        bench.console,
+        bench.driver.console,
     )
 
 

@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 
 from robot.parent_death import die_with_parent
+from scripts.exit_codes import INTERRUPTED
 from scripts.stopping import stop_on_signals
 
-INTERRUPTED = 130
 STOP_S = 15.0  # for a step to end by itself: the slowest writes a checkpoint
 _POLL_S = 0.1
 _STARTER = "SO101_STEP_OF"  # process id of the command whose step this one is

@@ -1,7 +1,7 @@
 """Drive the follower with the leader arm, or with keys (--keys).
 
-The follower starts slowly until it agrees with the leader. Ctrl-C stops: torque goes off, is read
-back, and is shown.
+The follower starts slowly until it agrees with the leader. Ctrl-C stops: the arm walks to its rest
+pose, then torque goes off, is read back, and is shown; Ctrl-C again: torque goes off at once.
 """
 
 from collections.abc import Callable
@@ -11,20 +11,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from robot.arm import Follower
 from robot.clock import Clock
-from robot.health import HealthMonitor
 from robot.kinematics import ArmKinematics
-from robot.loop import GoalSource, TickListener, run_control_loop
+from robot.loop import GoalSource, TickListener
+from robot.messages import Facts
+from scripts.driving import Driver
 from scripts.jogging import JogConsole
-from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
+from scripts.rig_session import DEFAULT_RIG, open_rig
 from scripts.stopping import stop_on_signals
 from scripts.teleop_view import TeleopView
 from teleop.jog import JogGoals
 from teleop.key_map import legend
 from teleop.key_state import KeyState
 from teleop.keys import open_keys
-from teleop.leader import LeaderGoals
 
 
 @dataclass(frozen=True)
@@ -66,45 +65,30 @@ def main(args: Args) -> int:
         keys = stack.enter_context(open_keys()) if args.keys else None
         rig = stack.enter_context(open_rig(args.rig, with_cameras=False))
         if args.demonstrator:
-            control = rig.require_control("--demonstrator")
-            control.reset(0)
-            control.set_hand("leader", "demonstrator", 0)
-        if keys is None:
-            _ = rig.leader_bus  # both ports are there before anything is written to either arm
-        follower = stack.enter_context(rig.open_follower())
-        source, listeners, is_stopping = open_source(rig, follower, keys, console)
+            twin = rig.require_control("--demonstrator")
+            twin.reset(0)
+            twin.set_hand("leader", "demonstrator", 0)
+        control = stack.enter_context(rig.open_control("leader" if keys is None else "session"))
+        for line in control.facts.realtime:
+            console.print(line, highlight=False)
+        source, listeners, is_stopping = open_source(keys, control.facts, console)
         is_time_up = TimeUp(rig.clock, args.duration_s)
-        try:
-            if stop():  # while everything was set up: then nothing is powered
-                return 0
-            follower.torque_on()
-            console.print("torque on: the follower moves slowly until it agrees. Ctrl-C stops.")
-            with TeleopView(console) as view:
-                run_control_loop(
-                    arm=follower,
-                    source=source,
-                    monitor=HealthMonitor(),
-                    limiter=rig.new_limiter(follower),
-                    listeners=[*listeners, view],
-                    rate_hz=rig.profile.control_rate_hz,
-                    clock=rig.clock,
-                    should_stop=lambda: stop() or is_stopping() or is_time_up(),
-                )
-        finally:
-            follower.release()
-            console.print(f"follower torque: {follower.torque_state}")
+        with TeleopView(console) as view:
+            Driver(control, stop, console).drive(
+                source, [*listeners, view], lambda: is_stopping() or is_time_up()
+            )
         if keys is not None and keys.failure is not None:
             raise keys.failure
     return 0
 
 
 def open_source(
-    rig: Rig, follower: Follower, keys: KeyState | None, console: Console
-) -> tuple[GoalSource, list[TickListener], Callable[[], bool]]:
-    """Give the leader, or a keyboard jog that starts from where the follower stands."""
+    keys: KeyState | None, facts: Facts, console: Console
+) -> tuple[GoalSource | None, list[TickListener], Callable[[], bool]]:
+    """Give None for the leader, or a keyboard jog that starts from where the follower stands."""
     if keys is None:
-        return LeaderGoals(rig.open_leader()), [], lambda: False
-    jog = JogGoals(keys, ArmKinematics(), follower.calibration.range_deg)
+        return None, [], lambda: False
+    jog = JogGoals(keys, ArmKinematics(), (facts.low_deg, facts.high_deg))
     watch = JogConsole(keys, jog, console)
     console.print(legend(), highlight=False)
     return jog, [jog, watch], lambda: watch.is_stopping

@@ -58,3 +58,9 @@ class StatusWatch:
         pending, self._pending = self._pending, None
         self.last = pending.result()
         return self.last
+
+    def ask(self) -> TwinStatus:
+        """Return how the twin stands now; waits for the answer. Raises as `poll`."""
+        self._pending = None
+        self.last = self._asker.submit(self._control.status).result()
+        return self.last

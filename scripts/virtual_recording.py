@@ -16,16 +16,15 @@ from pathlib import Path
 from rich.console import Console
 
 from record.episode import SessionPlan
-from robot.health import HealthMonitor
-from robot.loop import run_control_loop
 from robot.parent_death import die_with_parent
 from robot.terminal_signals import leave_terminal_to_parent
+from scripts.driving import Driver
 from scripts.follower_setup import configure_virtual_follower
 from scripts.operators import TwinOperator
 from scripts.recording import RecordingSession, first_number, journal_path, session_header
 from scripts.rig_session import Rig, open_rig
+from scripts.stopping import StopRequest
 from scripts.twin_asker import twin_asker
-from teleop.leader import LeaderGoals
 
 # Short enough for a smooth progress bar, long enough to carry the set-up of a twin.
 EPISODES_A_JOB = 5
@@ -89,33 +88,24 @@ def _record_job(rig_path: Path, folder: Path, task: str, seed: int, numbers: lis
 
 
 def _record_numbers(rig: Rig, folder: Path, task: str, seed: int, numbers: list[int]) -> int:
-    leader = rig.open_leader()
-    follower = rig.open_follower()
-    limiter = rig.new_limiter(follower)
-    control = rig.require_control("--virtual")
-    operator = TwinOperator(
-        control,
-        twin_asker(control),
-        limiter,
-        lambda saved, attempt: seed + 1000 * numbers[saved] + attempt,
-    )
-    session = RecordingSession(
-        rig,
-        SessionPlan(len(numbers)),
-        operator,
-        session_header(rig, task, follower, leader),
-        lambda saved: journal_path(folder, numbers[saved]),
-        Console(quiet=True),
-    )
-    follower.torque_on()
-    run_control_loop(
-        arm=follower,
-        source=LeaderGoals(leader),
-        monitor=HealthMonitor(),
-        limiter=limiter,
-        listeners=[session],
-        rate_hz=rig.profile.control_rate_hz,
-        clock=rig.clock,
-        should_stop=lambda: session.is_done,
-    )
+    twin = rig.require_control("--virtual")
+    with rig.open_control("leader") as control:
+        operator = TwinOperator(
+            twin,
+            twin_asker(twin),
+            control,
+            rig.clock,
+            lambda saved, attempt: seed + 1000 * numbers[saved] + attempt,
+        )
+        session = RecordingSession(
+            rig,
+            SessionPlan(len(numbers)),
+            operator,
+            session_header(rig, task, control.facts),
+            lambda saved: journal_path(folder, numbers[saved]),
+            Console(quiet=True),
+        )
+        driver = Driver(control, StopRequest(), Console(quiet=True))
+        with session:
+            driver.drive(None, [session], lambda: session.is_done)
     return operator.failures

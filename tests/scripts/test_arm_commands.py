@@ -5,6 +5,7 @@ import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import pytest
@@ -17,7 +18,8 @@ from robot.clock import Clock
 from robot.errors import CalibrationMismatch, ConfigError, NotConnected
 from robot.joints import SERVO_IDS
 from robot.registers import HOMING_OFFSET, TORQUE_ENABLE
-from scripts import calibrate_command, teleop_command
+from scripts import calibrate_command, record_command, teleop_command
+from scripts.__main__ import main
 from scripts.rig_session import Rig, open_rig
 from scripts.stopping import StopRequest
 from sim.memory_serial import MemorySerial
@@ -125,14 +127,27 @@ def test_a_calibration_edited_by_hand_is_refused(calibrated: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_signal_kills")
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (teleop_command, ["teleop"]),
+        (record_command, ["record", "--output", "{folder}/data", "--demonstrator"]),
+    ],
+    ids=["teleop", "record"],
+)
 def test_a_stop_while_everything_is_set_up_powers_nothing(
-    calibrated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: ModuleType,
+    words: list[str],
+    calibrated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     powered: list[Follower] = []
     open_follower = Rig.open_follower
 
     @contextmanager
-    def open_virtual_rig(path: Path, *, with_cameras: bool) -> Generator[Rig]:
+    def open_virtual_rig(path: Path, *, with_cameras: bool = True) -> Generator[Rig]:
         with open_rig(path, virtual=True, with_cameras=with_cameras) as rig:
             yield rig
 
@@ -141,11 +156,12 @@ def test_a_stop_while_everything_is_set_up_powers_nothing(
         os.kill(os.getpid(), signal.SIGTERM)
         return follower
 
-    monkeypatch.setattr(teleop_command, "open_rig", open_virtual_rig)
+    monkeypatch.setattr(module, "open_rig", open_virtual_rig)
     monkeypatch.setattr(Rig, "open_follower", stopped_open)
     monkeypatch.setattr(Follower, "torque_on", powered.append)
+    words = [word.format(folder=tmp_path) for word in words]
 
-    assert teleop_command.main(teleop_command.Args(rig=calibrated)) == 0
+    assert main([*words, "--rig", str(calibrated)]) == 0
     assert powered == []
     assert "follower torque: off (read back)" in capsys.readouterr().out
 

@@ -52,10 +52,8 @@ class SlowControl:
         assert self.answers.acquire(timeout=WAIT_S)
 
 
-class ReadyLimiter:
-    """A limiter whose follower agrees at once; counts how often it started over."""
-
-    is_ramping = False
+class ReadyFollower:
+    """A follower that agrees at once; counts how often it started over."""
 
     def __init__(self) -> None:
         self.rearmed = 0
@@ -64,10 +62,23 @@ class ReadyLimiter:
         self.rearmed += 1
 
 
-def tick(index: int) -> Tick:
+class Ticking:
+    """A clock that stands at a time until it is set."""
+
+    time_s = 0.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def sleep_until(self, deadline_s: float) -> None:
+        self.time_s = deadline_s
+
+
+def tick(index: int, *, is_ramping: bool = False) -> Tick:
     six = np.zeros(6)
     sample = JointSample(six, six, six, six, six, six, six, (0,) * 6)
-    return Tick(index, index * 0.01, 0.0, 0, sample, six, six, index * 0.01)
+    now_s = index * 0.01
+    return Tick(index, now_s, 0.0, 0, sample, six, six, now_s, is_ramping=is_ramping)
 
 
 def run_until(operator: TwinOperator, session: Session, asked: SlowControl, count: int) -> Event:
@@ -87,23 +98,52 @@ def run_until(operator: TwinOperator, session: Session, asked: SlowControl, coun
 
 @pytest.mark.timeout(30)
 def test_the_loop_goes_on_while_the_twin_is_silent() -> None:
-    control, limiter = SlowControl(), ReadyLimiter()
+    control, follower = SlowControl(), ReadyFollower()
     idle = Session(SessionPlan(3))
     with ThreadPoolExecutor(1) as asker:
-        operator = TwinOperator(control, asker, limiter, seeds_from(7, 0))  # type: ignore[arg-type]
+        operator = TwinOperator(control, asker, follower, Ticking(), seeds_from(7, 0))
 
         assert run_until(operator, idle, control, 2) is Event.START
         assert operator.scene == Scene(7, sample_start(np.random.default_rng(7)))
         assert control.asked == ["reset 7", "demonstrator 7"]
-        assert limiter.rearmed >= 200  # as long as nobody knows where the arms are
+        assert follower.rearmed >= 200  # as long as nobody knows where the arms are
         control.is_done = True
         recording = Session(SessionPlan(3), State.RECORDING)
         assert run_until(operator, recording, control, 1) is Event.SUCCESS
 
 
+def test_ticks_from_before_the_scene_was_placed_say_nothing_about_it() -> None:
+    """They are on their way from the control process when the twin's answer comes."""
+    control, clock = SlowControl(threading.Semaphore(9)), Ticking()
+    operator = TwinOperator(control, Immediate(), ReadyFollower(), clock, seeds_from(0, 0))
+    idle = Session(SessionPlan(1))
+    clock.time_s = 0.5
+    started = [Event.START] in [operator.events(idle, tick(index)) for index in range(50)]
+    late = [operator.events(idle, tick(50 + index)) for index in range(SETTLE_TICKS)]
+
+    assert not started
+    assert [Event.START] in late
+
+
+def test_an_episode_begins_when_the_follower_agrees() -> None:
+    operator = TwinOperator(
+        SlowControl(threading.Semaphore(9)),
+        Immediate(),
+        ReadyFollower(),
+        Ticking(),
+        seeds_from(0, 0),
+    )
+    idle = Session(SessionPlan(1))
+    ramping = [operator.events(idle, tick(index, is_ramping=True)) for index in range(50)]
+    agreed = [operator.events(idle, tick(50 + index)) for index in range(SETTLE_TICKS)]
+
+    assert not any(ramping)
+    assert agreed[-1] == [Event.START]
+
+
 def test_a_twin_that_is_gone_ends_the_session() -> None:
     control = SlowControl(threading.Semaphore(9), is_gone=True)
-    operator = TwinOperator(control, Immediate(), ReadyLimiter(), seeds_from(0, 0))  # type: ignore[arg-type]
+    operator = TwinOperator(control, Immediate(), ReadyFollower(), Ticking(), seeds_from(0, 0))
     events = [operator.events(Session(SessionPlan(1)), tick(i)) for i in range(SETTLE_TICKS + 2)]
 
     assert [Event.START] in events

@@ -20,6 +20,7 @@ from robot.clock import Clock
 from robot.errors import PolicyFailed
 from robot.joints import JOINTS
 from scripts.__main__ import main
+from scripts.driving import Driver
 from scripts.rig_session import Rig, open_rig
 from scripts.rollouts import RolloutBench, RolloutPlan, RolloutRecord, run_rollouts
 from scripts.stopping import StopRequest
@@ -117,11 +118,12 @@ def roll_out(
     stop = StopRequest()
     policy = StayingPolicy(stop, stop_at_plan, fail_at_plan)
     done = RolloutRecord()
-    with rig.open_follower() as follower:
+    with rig.open_control("session") as control:
         goals = PlanGoals(
             planner=InlinePlanner(policy), cameras={}, rate_hz=rig.profile.control_rate_hz
         )
-        bench = RolloutBench(rig, follower, goals, untrained(), stop, Console(quiet=True))
+        driver = Driver(control, stop, Console(quiet=True))
+        bench = RolloutBench(rig, driver, goals, untrained())
         run_rollouts(RolloutPlan(2, 0.5, 40, "", record, is_attended=False), bench, done)
     return done
 

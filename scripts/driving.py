@@ -1,0 +1,151 @@
+"""Drive a follower from a command: power, drive, rest, let go, and say how each joint was left.
+
+One place for what every command does alike. The first stop and every error: the arm walks to the
+rest pose and lets go. The second stop (any signal again, while it walks too): it lets go at once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+
+from robot.errors import So101Error
+from robot.joint_sample import JointSample
+from robot.joints import JOINTS
+from robot.loop import GoalSource, Tick, TickListener
+from robot.messages import Facts, Torque
+from scripts.exit_codes import under_way
+from scripts.stopping import StopRequest
+
+HINT = "stopping: the arm walks to its rest pose and lets go. Ctrl-C again: it lets go at once"
+
+
+class ArmControl(Protocol):
+    """Whoever has the follower: the control process, or in virtual time the loop right here."""
+
+    @property
+    def facts(self) -> Facts:
+        """What a session has to know of the arms."""
+        ...
+
+    def observe(self) -> JointSample:
+        """Return the newest sample of the follower."""
+        ...
+
+    def torque_on(self) -> None:
+        """Power the joints where they stand; raises So101Error, and torque is off then."""
+        ...
+
+    def rearm(self) -> None:
+        """Ramp again from where the follower stands, in every tick from now on."""
+        ...
+
+    def drive(
+        self,
+        source: GoalSource | None = None,
+        *,
+        listeners: Sequence[TickListener],
+        should_stop: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> Torque:
+        """Follow the leader, or a source, until told to stop; then come to rest and let go.
+
+        Raises:
+            So101Error: what ended the drive; the arm has been let go as far as it can be.
+        """
+        ...
+
+    def stop(self) -> Torque:
+        """Walk to rest, let go, read back; at once when torque is off already."""
+        ...
+
+    def off(self) -> Torque:
+        """Let go now and read back."""
+        ...
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Somebody at a command, and the follower that it drives."""
+
+    control: ArmControl
+    stop: StopRequest
+    console: Console
+
+    def drive(
+        self,
+        source: GoalSource | None,
+        listeners: Sequence[TickListener],
+        is_over: Callable[[], bool],
+    ) -> None:
+        """Power the follower, drive it until it is over or somebody stops, and let it go.
+
+        Powers nothing when somebody asked to stop before.
+
+        Raises:
+            So101Error: it could not be powered, or (no refusal then) what ended the drive.
+            KeyboardInterrupt: somebody asked to stop twice: the arm did not walk to rest.
+        """
+        torque: Torque | None = None
+        try:
+            if not self.stop():
+                self.control.torque_on()
+                with under_way():
+                    torque = self.control.drive(
+                        source,
+                        listeners=[*listeners, _Hint(self.stop, self.say)],
+                        should_stop=lambda: self.stop() or is_over(),
+                        say=self.say,
+                    )
+        finally:
+            self._let_go(torque)
+
+    def say(self, sentence: str) -> None:
+        """Tell the person."""
+        self.console.print(sentence, highlight=False, soft_wrap=True)
+
+    def _let_go(self, torque: Torque | None) -> None:
+        """Make sure that the arm has let go, and say how its joints were left."""
+        error = sys.exception()
+        try:
+            if torque is None and not isinstance(error, KeyboardInterrupt):
+                torque = self.control.stop()
+        finally:
+            if torque is None:
+                with self.stop.uninterrupted():
+                    torque = self._off(error)
+            if torque is not None:
+                self.say(f"follower torque: {torque_text(torque)}")
+
+    def _off(self, error: BaseException | None) -> Torque | None:
+        """Let go now; None when nobody is left to ask, which the error under way says already."""
+        try:
+            return self.control.off()
+        except So101Error:
+            if error is None:
+                raise
+            return None
+
+
+class _Hint:
+    """Says once, as soon as somebody asks to stop, what asking again does; a tick listener."""
+
+    def __init__(self, stop: StopRequest, say: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._say = say
+        self._is_said = False
+
+    def on_tick(self, tick: Tick) -> None:
+        """Look whether somebody asked."""
+        if self._stop() and not self._is_said:
+            self._is_said = True
+            self._say(HINT)
+
+
+def torque_text(torque: Torque) -> str:
+    """Say the torque state in a few words: once when all joints are alike, else of each."""
+    if len(set(torque.joints)) == 1:
+        return torque.joints[0]
+    return ", ".join(f"{joint} {state}" for joint, state in zip(JOINTS, torque.joints, strict=True))
