@@ -40,9 +40,9 @@ def lateness_s(times_s: Sequence[float], period_s: float) -> tuple[NDArray[np.fl
         times_s: arrivals, increasing.
         period_s: of the grid.
     """
-    times = np.asarray(times_s, dtype=np.float64)
-    if not len(times):
-        return times, 0
+    if not times_s:
+        return np.empty(0), 0
+    times: NDArray[np.float64] = np.array(times_s)
     phase = np.mod(times - times[0] + period_s / 2, period_s) - period_s / 2
     origin_s = times[0] + float(np.percentile(phase, _EARLIEST_PERCENT))
     late = np.empty(len(times))

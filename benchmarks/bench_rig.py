@@ -10,9 +10,9 @@ from pathlib import Path
 
 from robot.joints import JOINTS, SERVO_IDS
 
-HOMING_OFFSET = 0
+HOMING_OFFSET_TICKS = 0
 # Within the model's ranges; the wrist roll turns all the way, as LeRobot's calibration leaves it.
-RANGE_TICKS = {name: (1000, 3000) for name in JOINTS} | {"wrist_roll": (0, 4095)}
+RANGE_TICKS = dict.fromkeys(JOINTS, (1000, 3000)) | {"wrist_roll": (0, 4095)}
 MIDDLE_TICKS = [sum(RANGE_TICKS[name]) // 2 for name in JOINTS]
 
 LEADER_ID, FOLLOWER_ID = "bench_leader", "bench_follower"
@@ -26,7 +26,7 @@ def write_calibrations(folder: Path) -> None:
         name: {
             "id": servo_id,
             "drive_mode": 0,
-            "homing_offset": HOMING_OFFSET,
+            "homing_offset": HOMING_OFFSET_TICKS,
             "range_min": RANGE_TICKS[name][0],
             "range_max": RANGE_TICKS[name][1],
         }

@@ -20,7 +20,6 @@ from benchmarks.bench_rig import FOLLOWER_ID
 from benchmarks.bus_block import Block, BlockTimes
 from benchmarks.child import Child
 from benchmarks.quantiles import Quantiles, quantiles
-from robot.bus import BlockRead
 from robot.errors import ConfigError
 from robot.joints import SERVO_IDS
 from robot.registers import PRESENT_POSITION, STATE_BLOCK
@@ -32,6 +31,9 @@ BENCH_EXTRA = (
     "uv pip install --python .venv/bin/python --constraint constraints.txt '.[bench]' "
     "(where uv is missing: .venv/bin/uv)"
 )
+# A SYNC_READ is FF FF FE len 82 address size ids... checksum, a reply FF FF id len error data...
+# checksum.
+_REQUEST_BYTES, _REPLY_BYTES = 8, 6
 _REGISTERS = {"position": PRESENT_POSITION, "block": STATE_BLOCK}
 
 
@@ -58,9 +60,10 @@ class BusResult(msgspec.Struct, frozen=True):
 
 def wire_floor_s(what: What) -> float:
     """Return how long request, turnarounds and replies take at 1 Mbps."""
-    block = BlockRead(_REGISTERS[what], SERVO_IDS)
-    wire_bits = (len(block.request) + block.reply_bytes) * BITS_A_BYTE
-    return wire_bits / 1_000_000 + len(SERVO_IDS) * TURNAROUND_S
+    servos = len(SERVO_IDS)
+    request_bytes = _REQUEST_BYTES + servos
+    reply_bytes = servos * (_REPLY_BYTES + _REGISTERS[what].size)
+    return (request_bytes + reply_bytes) * BITS_A_BYTE / 1_000_000 + servos * TURNAROUND_S
 
 
 def check_rustypot() -> None:

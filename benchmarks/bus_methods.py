@@ -19,8 +19,9 @@ from robot.registers import PRESENT_POSITION, STATE_BLOCK, Register
 @contextmanager
 def ours(device: str, register: Register) -> Generator[Reader]:
     """Read through this project's bus, as its control loop does."""
-    from robot.bus import BlockRead, ServoBus
+    from robot.bus import ServoBus
     from robot.clock import MonotonicClock
+    from robot.packets import BlockRead
     from robot.port import ServoPort
 
     clock = MonotonicClock()
@@ -28,8 +29,7 @@ def ours(device: str, register: Register) -> Generator[Reader]:
     with ServoBus(ServoPort.open(device, clock), clock) as bus:
 
         def read() -> list[int]:
-            bus.request(block)
-            data = bus.collect(block).data
+            data = bus.read_block(block).data
             if len(data) != len(SERVO_IDS):
                 raise RuntimeError("a reply is missing")
             return [int.from_bytes(data[servo_id][:2], "little") for servo_id in SERVO_IDS]
@@ -66,17 +66,16 @@ def rustypot(device: str, register: Register) -> Generator[Reader]:
     from rustypot import Sts3215PyController
 
     controller = Sts3215PyController(device, 1_000_000, 0.05)
-    ids = list(SERVO_IDS)
+    ids: list[int] = list(SERVO_IDS)
     if register is PRESENT_POSITION:
         yield lambda: controller.sync_read_present_position(ids)
-    else:
+        return
 
-        def read() -> list[int]:
-            replies = controller.sync_read_raw_data(ids, register.address, register.size)
-            return [int.from_bytes(bytes(data[:2]), "little") for data in replies]
+    def read() -> list[int]:
+        replies = controller.sync_read_raw_data(ids, register.address, register.size)
+        return [int.from_bytes(bytes(data[:2]), "little") for data in replies]
 
-        yield read
-    del controller
+    yield read
 
 
 METHODS: dict[str, Callable[[str, Register], AbstractContextManager[Reader]]] = {

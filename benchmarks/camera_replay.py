@@ -1,5 +1,4 @@
-"""Two cameras that replay stored JPEGs at 30 frames a second: `python -m benchmarks.camera_replay
-FOLDER`.
+"""Two cameras that replay stored JPEGs, 30 a second: `python -m benchmarks.camera_replay FOLDER`.
 
 The twin's own streams (`sim/camera_streams.py`), HTTP for this project and ZeroMQ for LeRobot,
 without the twin's rendering: a camera costs the machine a USB transfer, not a renderer.

@@ -83,6 +83,8 @@ def our_command(contest: Contest, place: Place) -> list[str]:
     streams: Mapping[str, str] = place.cameras.http if place.cameras else {}
     write_profile(rig, place.leader, place.follower, streams, contest.rate_hz)
     words = [sys.executable, "-m", "scripts"]
+    if contest.is_fifo_refused:
+        words = [sys.executable, "-m", "benchmarks.without_realtime", *words]
     if not contest.is_recording:
         return [*words, "teleop", "--rig", str(rig)]
     output = str(place.folder / "session")

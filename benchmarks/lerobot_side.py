@@ -1,9 +1,12 @@
 """The incumbent, run as it is: the only module of the benchmarks that imports lerobot.
 
 `python -m benchmarks.lerobot_side teleop|record OPTIONS` is LeRobot's own command with LeRobot's
-own options; `bus` serves its `sync_read` to the bus comparison. Always a process of its own: nothing
-of it is ever loaded where this project's loop runs.
+own options; `bus` serves its `sync_read` to the bus comparison. Always a process of its own:
+nothing of it is ever loaded where this project's loop runs.
 """
+
+# pyright: standard
+# lerobot is published without types; what is taken from it is typed where it enters.
 
 import json
 import os

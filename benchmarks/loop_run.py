@@ -8,8 +8,9 @@ stamps.
 import contextlib
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from benchmarks.arms_messages import (
     Report,
     Torque,
 )
-from benchmarks.arrivals import Punctuality, ages_s, lateness_s, punctuality, reactions_s
+from benchmarks.arrivals import Punctuality, ages_s, excess_s, lateness_s, punctuality, reactions_s
 from benchmarks.camera_replay import ReplayReady
 from benchmarks.child import Child, child_environment
 from benchmarks.contestants import Activity, Contest, Place, Side, command
@@ -50,12 +51,21 @@ _POLL_S = 0.2
 _LOG_LINES = 15
 
 
+class TailPoint(msgspec.Struct, frozen=True, array_like=True):
+    """One point of a distribution's tail."""
+
+    late_ms: float
+    share: float  # so many are at least as late
+
+
 class LoopRow(msgspec.Struct, frozen=True):
     """What one command did, seen from the servos."""
 
     side: Side
     activity: Activity
+    rate_hz: float  # asked for
     is_fifo_refused: bool
+    fifo: list[str]  # processes of the command that had real-time priority
     seconds: float
     punctuality: Punctuality
     reaction: Quantiles | None  # leader's register changes → last byte of the first goal after it
@@ -67,7 +77,8 @@ class LoopRow(msgspec.Struct, frozen=True):
     load: MachineLoad
     ended: str  # how the command ended
     torque_after: list[int]  # follower's registers once it had ended
-    lateness_curve_ms: list[float]  # the lateness at 0, 0.5, ... 100 percent, for the plot
+    lateness_tail: list[TailPoint]  # for the plot
+    excess_tail: list[TailPoint]
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Window:
 
     log: ArmsLog
     commands_s: dict[str, float]
+    fifo: list[str]
     cameras_s: float
     busy_s: float
     load: MachineLoad
@@ -114,9 +126,7 @@ def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) ->
 @contextmanager
 def _started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes]]":
     """Start the command with a runtime folder of its own; it never outlives this."""
-    runtime = place.folder / "run"
-    runtime.mkdir(mode=0o700)
-    with (place.folder / "said.log").open("wb") as said:
+    with _runtime_folder() as runtime, (place.folder / "said.log").open("wb") as said:
         process = subprocess.Popen(
             command(contest, place),
             stdin=subprocess.DEVNULL,
@@ -131,6 +141,13 @@ def _started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[byte
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _runtime_folder() -> Generator[Path]:
+    """Make a private folder with a short path: sockets go into it."""
+    with tempfile.TemporaryDirectory(prefix="so101b-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def _watch(
@@ -161,11 +178,12 @@ def _watch(
     _check_alive(running, folder)
     load = load_between(machine, machine_after)
     busy_s = load.busy_share * (machine_after.total_s - machine.total_s)
-    return Window(log, cost_between(before, after), sum(cameras_s.values()), busy_s, load)
+    fifo = sorted({cost.name for cost in after.values() if cost.is_fifo})
+    return Window(log, cost_between(before, after), fifo, sum(cameras_s.values()), busy_s, load)
 
 
 def _stop(running: "subprocess.Popen[bytes]", contest: Contest) -> str:
-    """End the command as a person does; LeRobot's recorder is killed: it would encode for minutes."""
+    """End the command as a person does; LeRobot's recorder is killed, it would encode for long."""
     number = signal.SIGKILL if contest.side == "lerobot" and contest.is_recording else signal.SIGINT
     running.send_signal(number)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,14 +198,15 @@ def _row(contest: Contest, window: Window, ended: str, torque: list[int]) -> Loo
     log = window.log
     seconds = log.ended_s - log.began_s
     times_s = [goal.time_s for goal in log.goals]
-    late = sorted(lateness_s(times_s, 1.0 / contest.rate_hz)[0].tolist())
-    curve = [late[round(share / 200 * (len(late) - 1))] for share in range(201)] if late else []
+    period_s = 1.0 / contest.rate_hz
     generators_s = {"arms": log.cpu_s} | ({"cameras": window.cameras_s} if window.cameras_s else {})
     others_s = window.busy_s - sum(window.commands_s.values()) - sum(generators_s.values())
     return LoopRow(
         side=contest.side,
         activity=contest.activity,
+        rate_hz=contest.rate_hz,
         is_fifo_refused=contest.is_fifo_refused,
+        fifo=window.fifo,
         seconds=seconds,
         punctuality=punctuality(times_s, contest.rate_hz),
         reaction=quantiles(reactions_s(log.changes, log.goals)),
@@ -202,8 +221,20 @@ def _row(contest: Contest, window: Window, ended: str, torque: list[int]) -> Loo
         load=window.load,
         ended=ended,
         torque_after=torque,
-        lateness_curve_ms=[1000 * value for value in curve],
+        lateness_tail=tail(lateness_s(times_s, period_s)[0].tolist()),
+        excess_tail=tail(excess_s(times_s, period_s).tolist()),
     )
+
+
+def tail(values_s: Sequence[float]) -> list[TailPoint]:
+    """Return the largest values one by one, then ever fewer of the smaller ones."""
+    falling = sorted(values_s, reverse=True)
+    points: list[TailPoint] = []
+    rank = 1
+    while rank <= len(falling):
+        points.append(TailPoint(1000 * falling[rank - 1], rank / len(falling)))
+        rank = max(rank + 1, int(rank * 1.1))
+    return points
 
 
 def _check_alive(running: "subprocess.Popen[bytes]", folder: Path) -> None:
@@ -214,5 +245,3 @@ def _check_alive(running: "subprocess.Popen[bytes]", folder: Path) -> None:
 def _tail(folder: Path) -> str:
     lines = (folder / "said.log").read_text(errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
-
-

@@ -3,6 +3,7 @@
 Read from /proc, so Linux only; what a container hides is left out rather than guessed.
 """
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -93,6 +94,7 @@ class ProcessCost(msgspec.Struct, frozen=True):
 
     name: str
     cpu_s: float
+    is_fifo: bool = False  # at least one of its threads has real-time priority
 
 
 def process_costs(root_pid: int) -> dict[int, ProcessCost]:
@@ -112,14 +114,24 @@ def process_costs(root_pid: int) -> dict[int, ProcessCost]:
             continue  # it has just ended
         pid = int(entry.name)
         parents[pid] = int(fields[1])
+        name = process_name([word.decode(errors="replace") for word in words])
         cpu_s = (int(fields[11]) + int(fields[12])) * _TICK_S
-        costs[pid] = ProcessCost(process_name([word.decode(errors="replace") for word in words]), cpu_s)
+        costs[pid] = ProcessCost(name, cpu_s, _has_realtime_thread(entry))
     mine = {root_pid}
     while True:
         more = {pid for pid, parent in parents.items() if parent in mine} - mine
         if not more:
             return {pid: costs[pid] for pid in mine if pid in costs}
         mine |= more
+
+
+def _has_realtime_thread(process: Path) -> bool:
+    """Look at the scheduling policy of each thread: field 41 of its stat, 1 for SCHED_FIFO."""
+    for stat in process.glob("task/*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[38]) == os.SCHED_FIFO:
+                return True
+    return False
 
 
 def process_name(words: list[str]) -> str:
@@ -132,9 +144,7 @@ def process_name(words: list[str]) -> str:
     return scripts[0] if scripts else Path(words[0]).name
 
 
-def cost_between(
-    before: dict[int, ProcessCost], after: dict[int, ProcessCost]
-) -> dict[str, float]:
+def cost_between(before: dict[int, ProcessCost], after: dict[int, ProcessCost]) -> dict[str, float]:
     """Return the processor seconds of each name; several processes of one name are added up."""
     used: dict[str, float] = {}
     for pid, cost in after.items():

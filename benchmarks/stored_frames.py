@@ -24,8 +24,7 @@ def draw_frames(folder: Path) -> None:
     from sim.world import FollowerWorld
 
     world = FollowerWorld()
-    rest = np.zeros(world.model.nq)
-    rest[:] = world.model.qpos0
+    rest = np.array(world.data.qpos)
     with Renderer(world.model, WIDTH, HEIGHT) as renderer:
         for number in range(FRAMES):
             pose = rest.copy()
