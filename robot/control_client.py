@@ -319,11 +319,13 @@ def start_control(
     source: SourceName,
     run_folder: Path,
     twin_pid: int | None = None,
+    kept_open: Sequence[int] = (),
     program: Sequence[str] = ("-m", "scripts.control_host"),
 ) -> ControlClient:
     """Start the control process and its guard, and open, check and configure the arms.
 
-    Torque stays off. With `source` "session" no leader is opened.
+    Torque stays off. With `source` "session" no leader is opened. `kept_open` are descriptors that
+    the control process holds too: of what must outlive this process until the arm is let go.
 
     Raises:
         So101Error: what the arms raise.
@@ -331,7 +333,8 @@ def start_control(
     """
     pulse = Pulse()
     try:
-        child = _spawn(rig_path, source, run_folder, twin_pid, pulse.read_end, program)
+        inherited = [pulse.read_end, *kept_open]
+        child = _spawn(rig_path, source, run_folder, twin_pid, inherited, program)
     except OSError as error:
         pulse.close()
         raise ConfigError(f"cannot start the control process: {error}") from error
@@ -351,7 +354,7 @@ def _spawn(
     source: SourceName,
     run_folder: Path,
     twin_pid: int | None,
-    pulse_fd: int,
+    inherited: list[int],
     program: Sequence[str],
 ) -> "subprocess.Popen[bytes]":
     root = Path(robot.__file__).resolve().parent.parent
@@ -365,7 +368,7 @@ def _spawn(
     }
     arguments = [
         *("--rig", str(rig_path), "--source", source, "--folder", str(run_folder)),
-        *("--pulse-fd", str(pulse_fd), "--parent", str(os.getpid())),
+        *("--pulse-fd", str(inherited[0]), "--parent", str(os.getpid())),
         *(() if twin_pid is None else ("--twin-pid", str(twin_pid))),
     ]
     return subprocess.Popen(
@@ -373,7 +376,7 @@ def _spawn(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # what it has to say comes as messages, or on standard error
         env=environment,
-        pass_fds=[pulse_fd],
+        pass_fds=inherited,
         # A terminal's Ctrl-C is for the command, which then stops this child.
         start_new_session=True,
     )

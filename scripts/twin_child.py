@@ -2,6 +2,7 @@
 
 The child holds the read end of a pipe whose write end is this process's: when this process ends,
 however it ends, the kernel closes the pipe and the child stops by itself (`--until-stdin-closes`).
+Whoever has the follower holds that end too: the twin lives until the arm was let go.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from robot.errors import ConfigError, NotConnected
 from robot.rig import RigProfile
@@ -22,9 +23,16 @@ START_S = 30.0  # loading MuJoCo on a busy small computer takes several seconds
 STOP_S = 5.0
 
 
+class FoundTwin(NamedTuple):
+    """A running twin."""
+
+    manifest: TwinManifest
+    lifelines: tuple[int, ...]  # descriptors that keep a twin that was started here alive
+
+
 @contextmanager
-def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
-    """Give the manifest of a running twin of this rig.
+def ensure_twin(path: Path, profile: RigProfile) -> Generator[FoundTwin]:
+    """Give a running twin of this rig.
 
     When there is none, one is started, and stopped afterwards.
 
@@ -40,7 +48,7 @@ def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
             "stop all but one, or give each its own profile with another `name`"
         )
     if running:
-        yield running[0]
+        yield FoundTwin(running[0], ())
         return
     print(f"no twin of '{profile.name}' is running: starting one for this command", file=sys.stderr)
     command = [sys.executable, "-m", "scripts", "twin", "--rig", str(path)]
@@ -55,7 +63,9 @@ def ensure_twin(path: Path, profile: RigProfile) -> Generator[TwinManifest]:
             start_new_session=True,
         )
         try:
-            yield _wait_for_manifest(child, complaints)
+            manifest = _wait_for_manifest(child, complaints)
+            assert child.stdin is not None
+            yield FoundTwin(manifest, (child.stdin.fileno(),))
         finally:
             _stop(child)
 
