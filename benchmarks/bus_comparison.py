@@ -28,8 +28,8 @@ from sim.servo import BITS_A_BYTE, TURNAROUND_S
 What = Literal["position", "block"]
 START_DEADLINE_S = 120.0  # importing lerobot on a busy machine
 BENCH_EXTRA = (
-    "uv pip install --python .venv/bin/python --constraint constraints.txt '.[bench]' "
-    "(where uv is missing: .venv/bin/uv)"
+    "uv pip install --python .venv/bin/python --constraint constraints.txt rustypot "
+    "(where uv is not found: .venv/bin/uv)"
 )
 # A SYNC_READ is FF FF FE len 82 address size ids... checksum, a reply FF FF id len error data...
 # checksum.
