@@ -156,8 +156,9 @@ def _open_real_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
     clock = MonotonicClock()
     control: TwinControl | None = None
     twin_pid: int | None = None
+    lifelines: tuple[int, ...] = ()
     if uses_twin(profile):
-        twin = stack.enter_context(ensure_twin(path, profile))
+        twin, lifelines = stack.enter_context(ensure_twin(path, profile))
         twin_pid = twin.pid
         remote = connect_control(twin.control)
         stack.callback(remote.close)
@@ -172,7 +173,13 @@ def _open_real_rig(path: Path, profile: RigProfile, stack: ExitStack) -> Rig:
     def open_control_process(source: SourceName) -> Generator[ArmControl]:
         with (
             open_run_folder(profile.name) as folder,
-            start_control(path, source=source, run_folder=folder.path, twin_pid=twin_pid) as client,
+            start_control(
+                path,
+                source=source,
+                run_folder=folder.path,
+                twin_pid=twin_pid,
+                kept_open=lifelines,
+            ) as client,
         ):
             yield client
 
