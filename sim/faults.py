@@ -152,7 +152,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
                 )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not low <= value <= high:  # a nan, too
                 raise ValueError(f"{name} is {value}; it must be {low:g} to {high:g}")
         try:
             bytes.fromhex(self.request_hex)
@@ -160,6 +160,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             raise ValueError(
                 f"request_hex is '{self.request_hex}'; it must be bytes in hexadecimal"
             ) from error
+        if self.kind == "duplicate" and self.servo is None:
+            raise ValueError("'duplicate' needs servo, whose id another one has too")
         if self.other is not None and self.other == self.servo:
             raise ValueError(f"other is {self.other}, the servo itself; name another one")
 
