@@ -7,16 +7,12 @@ convention. Positions are metres in the base frame (x ahead, z up, table at z = 
 stands on it).
 """
 
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robot.joints import GRIPPER, JOINTS, FloatVector
-
-Matrix = NDArray[np.float64]
+from robot.arm_model import Matrix, child_of, frame_of, moving_bodies
+from robot.joints import GRIPPER, FloatVector
 
 # Joint ranges of the model, `model/so101.xml` (a test compares them).
 RANGE_MIN_RAD: FloatVector = np.array(
@@ -76,25 +72,17 @@ class ArmKinematics:
     """The arm's geometry, read from the packaged MJCF; pure, may be called from any thread."""
 
     def __init__(self) -> None:
-        text = (resources.files("robot") / "model" / "so101.xml").read_text()
-        bodies = [_child(_child(ET.fromstring(text), "worldbody"), "body")]
-        while (body := bodies[-1].find("body")) is not None:
-            bodies.append(body)
-        moving = bodies[1:]
-        if [_child(body, "joint").attrib["name"] for body in moving] != list(JOINTS):
-            raise ValueError(
-                "model/so101.xml is not the arm this program was built with: six joints in a chain"
-            )
+        moving = moving_bodies()
         # Each link as its parent sees it is still + cos(q) with_cosine + sin(q) with_sine: every
         # joint turns about its body's z.
-        links = np.array([_homogeneous(body) for body in moving])
+        links = np.array([frame_of(body) for body in moving])
         self._still = links.copy()
         self._still[:, :, :2] = 0.0
         self._with_cosine = links - self._still
         self._with_sine = np.zeros_like(links)
         self._with_sine[:, :, 0] = links[:, :, 1]
         self._with_sine[:, :, 1] = -links[:, :, 0]
-        self._frame = _homogeneous(_child(moving[_GRIPPER_BODY], "site"))
+        self._frame = frame_of(child_of(moving[_GRIPPER_BODY], "site"))
 
     def forward(self, position_deg: FloatVector) -> Pose:
         """Return the pose of the `gripperframe`, the point between the fingertips."""
@@ -203,37 +191,4 @@ def _cross(a: Matrix, b: Matrix) -> Matrix:
     """Cross product along the first axis; `np.cross` takes ten times as long for so little."""
     return np.stack(
         [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
-
-
-def _homogeneous(element: ET.Element) -> Matrix:
-    frame = np.eye(4)
-    frame[:3, :3] = _rotation(element)
-    frame[:3, 3] = _vector(element, "pos")
-    return frame
-
-
-def _child(element: ET.Element, tag: str) -> ET.Element:
-    found = element.find(tag)
-    if found is None:
-        raise ValueError(f"model/so101.xml has no <{tag}> in <{element.tag}>")
-    return found
-
-
-def _vector(element: ET.Element, name: str) -> FloatVector:
-    return np.array([float(word) for word in element.attrib[name].split()])
-
-
-def _rotation(element: ET.Element) -> Matrix:
-    """Read a `quat` attribute (w x y z, any length; absent: no rotation) as a matrix."""
-    if "quat" not in element.attrib:
-        return np.eye(3)
-    quat = _vector(element, "quat")
-    w, x, y, z = quat / np.linalg.norm(quat)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
     )

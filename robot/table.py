@@ -1,0 +1,82 @@
+"""Goals that stay above the table: one that would go below is lifted, and slides along it."""
+
+import math
+from collections.abc import Sequence
+
+from robot.arm_heights import ArmHeights, Lowest
+
+# Calibration is good to a degree or two, a centimetre at the fingertips, and an arm that presses
+# its fingers lightly on the table is asked to be a little below it.
+TABLE_ALLOWANCE_M = 0.01
+_LIFTING = (1, 2, 3)  # joints that lift: shoulder lift, elbow, wrist flex; the others stay as asked
+_LIFT_STEPS = 4
+_SPARE_M = 1e-5  # aimed higher by so much, since heights are not quite straight
+_WEAK_M2_RAD2 = 1e-6  # joints whose slopes together are less than 1 mm a radian do not lift
+
+
+class TableLimit:
+    """Keeps goals of one arm above a table at `table_height_m` in its base frame."""
+
+    def __init__(self, table_height_m: float) -> None:
+        self._floor_m = table_height_m - TABLE_ALLOWANCE_M
+        self._heights = ArmHeights()
+
+    def lowest_m(self, position_deg: Sequence[float]) -> float:
+        """Return how high the lowest part of the arm is, metres in its base frame."""
+        return self._heights.lowest(position_deg).height_m
+
+    def lift(
+        self,
+        goal_deg: Sequence[float],
+        last_deg: Sequence[float],
+        low_deg: Sequence[float],
+        high_deg: Sequence[float],
+    ) -> Sequence[float]:
+        """Return the goal, or one that is higher; never one below the floor.
+
+        The floor is the table less its allowance, or the last goal where that is lower: an arm that
+        starts below may only rise.
+
+        Args:
+            goal_deg: six joints that the other limits have passed.
+            last_deg: the last goal sent; what is returned if nothing within reach is high enough.
+            low_deg: where a lifted goal may lie, from here
+            high_deg: to here.
+        """
+        lowest = self._heights.lowest(goal_deg)
+        if lowest.height_m >= self._floor_m:
+            return goal_deg
+        floor_m = min(self._floor_m, self.lowest_m(last_deg))
+        lifted_deg = list(goal_deg)
+        for _ in range(_LIFT_STEPS):
+            if lowest.height_m >= floor_m:
+                return lifted_deg
+            if not self._lift_once(lifted_deg, lowest, floor_m, low_deg, high_deg):
+                break
+            lowest = self._heights.lowest(lifted_deg)
+        return lifted_deg if lowest.height_m >= floor_m else last_deg
+
+    def _lift_once(
+        self,
+        lifted_deg: list[float],
+        lowest: Lowest,
+        floor_m: float,
+        low_deg: Sequence[float],
+        high_deg: Sequence[float],
+    ) -> bool:
+        """Move the lifting joints the least that lifts the lowest corner; tell whether any can."""
+        slope = self._heights.slope_m_rad(lifted_deg, lowest)
+        able = [
+            joint
+            for joint in _LIFTING
+            if (lifted_deg[joint] < high_deg[joint] and slope[joint] > 0.0)
+            or (lifted_deg[joint] > low_deg[joint] and slope[joint] < 0.0)
+        ]
+        strength = sum(slope[joint] ** 2 for joint in able)
+        if strength < _WEAK_M2_RAD2:
+            return False
+        rise_m = floor_m + _SPARE_M - lowest.height_m
+        for joint in able:
+            moved_deg = lifted_deg[joint] + math.degrees(slope[joint] * rise_m / strength)
+            lifted_deg[joint] = min(max(moved_deg, low_deg[joint]), high_deg[joint])
+        return True
