@@ -12,14 +12,26 @@ from sim.faults import KINDS, Fault, fault_help, parse_fault, valid_keys
     [
         ("drop", "follower", Fault("drop")),
         ("overload servo=6 after=3", "follower", Fault("overload", servo=6, after_s=3.0)),
-        ("overload servo=6 forced=true count=1", "follower", Fault("overload", servo=6, is_forced=True, count=1)),
+        (
+            "overload servo=6 forced=true count=1",
+            "follower",
+            Fault("overload", servo=6, is_forced=True, count=1),
+        ),
         ("mute arm=leader servo=all duration=0.5", "leader", Fault("mute", duration_s=0.5)),
-        ("flip at=5 bit=0 probability=0.25 seed=9", "follower", Fault("flip", at=5, bit=0, probability=0.25, seed=9)),
-        ("deaf request=fe04032800 after_packets=2", "follower", Fault("deaf", request_hex="fe04032800", after_packets=2)),
+        (
+            "flip at=5 bit=0 probability=0.25 seed=9",
+            "follower",
+            Fault("flip", at=5, bit=0, probability=0.25, seed=9),
+        ),
+        (
+            "deaf request=fe04032800 after_packets=2",
+            "follower",
+            Fault("deaf", request_hex="fe04032800", after_packets=2),
+        ),
         ("voltage supply=3.9", "follower", Fault("voltage", supply_v=3.9)),
         ("baud baud_hz=115200", "follower", Fault("baud", baud_hz=115_200)),
     ],
-)  # fmt: skip
+)
 def test_reads_what_a_person_types(text: str, arm: str, fault: Fault) -> None:
     assert parse_fault(text) == (arm, fault)
     assert parse_fault(str(fault))[1] == fault
