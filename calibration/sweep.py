@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.bus import BlockRead, ServoBus
+from robot.bus import ServoBus
 from robot.clock import Clock
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
 from robot.joints import (
@@ -26,6 +26,7 @@ from robot.joints import (
     JointCalibration,
     TickVector,
 )
+from robot.packets import BlockRead
 from robot.registers import (
     HOMING_OFFSET,
     LOCK,

@@ -2,148 +2,71 @@
 
 An arm here is opened on a bus, checked against its calibration, configured by difference, and
 released on every way out. `release` never raises: it broadcasts torque-off twice and reads every
-servo back, so that it can say one of two things: off (read back), or not reachable: cut the power.
+servo back, so that it can say of each joint: off (read back), on (read back), or not reachable.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from robot.arm_setup import check_calibration, check_servos, configure
-from robot.bus import BlockRead, BlockReply, ServoBus, joint_name
+from robot.arm_setup import (
+    check_calibration,
+    check_servos,
+    configure,
+    read_return_delays_s,
+    seed_goal,
+    torque_limit,
+)
+from robot.bus import ServoBus, joint_name
 from robot.clock import Clock
-from robot.errors import CalibrationMismatch, ServoTimeout, So101Error
+from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
 from robot.health import Finding
+from robot.joint_reader import JointReader
 from robot.joint_sample import JointSample
 from robot.joints import (
     DEG_PER_TICK,
-    GRIPPER,
     JOINTS,
     SERVO_IDS,
     Calibration,
     FloatVector,
-    TickVector,
     deg_to_ticks,
-    ticks_to_deg,
 )
+from robot.packets import SyncWrite
+from robot.power import GLITCH_S, PowerWatch
 from robot.registers import (
     GOAL_POSITION,
+    GOAL_VELOCITY,
     LOCK,
     PRESENT_POSITION,
-    STATE_BLOCK,
     TORQUE_ENABLE,
-    decode_sign_magnitude,
+    TORQUE_LIMIT,
 )
+from robot.torque import TorqueState, TorqueStates, release_torque
 
-TORQUE_OFF = "off (read back)"
-TORQUE_ON = "on (read back)"
-TORQUE_UNKNOWN = "not reachable: cut the power"
-
-MA_PER_COUNT = 6.5
-FIRST_READ_TRIES = 10
-# The follower holds its last goal meanwhile; then the loop ends and releases it.
+# A leader's servo that is silent for longer ends the loop; the follower's are the health monitor's.
 SILENCE_LIMIT_S = 0.5
-# A joint that stands farther outside its range is not powered: a servo drives straight into its
-# limits. Less than the play of a joint and the width of a sweep's hand is let pass.
+# A joint that stands farther outside its range is not powered: somebody has to look at it.
 OUTSIDE_LIMIT_DEG = 2.0
+# A servo drives into its limits by itself, whatever its goal: as slowly as the start ramp.
+LEAD_IN_STEP_S = round(45.0 / DEG_PER_TICK)
+LEAD_IN_MARGIN_S = 0.1
+SINK_S = 2.0
+SINK_STEP_S = 0.05
 
-
-class JointReader:
-    """Turn block replies into joint samples.
-
-    A servo that was silent keeps its last value, with its old time.
-    """
-
-    def __init__(self, bus: ServoBus, calibration: Calibration, arm_name: str) -> None:
-        self._bus = bus
-        self._calibration = calibration
-        self._arm_name = arm_name
-        self._block = BlockRead(STATE_BLOCK, SERVO_IDS)
-        count = len(SERVO_IDS)
-        self._ticks: TickVector = np.zeros(count, dtype=np.int64)
-        self._raw = np.zeros((4, count))  # velocity, load, voltage, temperature
-        self._current = np.zeros(count)
-        self._status = [0] * count
-        self._time_s: FloatVector = np.full(count, -np.inf)
-        # Per joint, when it first missed a read since it was last heard: a joint that nobody asked
-        # is not silent.
-        self._silent_since_s: list[float | None] = [None] * count
-        low, high = calibration.range_min_ticks, calibration.range_max_ticks
-        self._units_per_tick = np.full(count, DEG_PER_TICK)
-        self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
-
-    def prime(self) -> None:
-        """Read until every servo was heard: no sample ever holds a value that nobody sent.
-
-        Raises:
-            ServoTimeout: a servo was never heard.
-        """
-        reply = self._bus.read_block(self._block)
-        for _ in range(FIRST_READ_TRIES - 1):
-            if len(reply.data) == len(SERVO_IDS):
-                break
-            reply = self._bus.read_block(self._block)
-        silent = [joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data]
-        if silent:
-            raise ServoTimeout(
-                f"{', '.join(silent)} of the {self._arm_name} on {self._bus.port.name} "
-                "gave no state: check the plug"
-            )
-        self._take(reply)
-
-    def request(self) -> None:
-        """Ask all servos; returns at once."""
-        self._bus.request(self._block)
-
-    def collect(self) -> JointSample:
-        """Wait for the answers; raises ServoTimeout when a servo has been silent for too long."""
-        return self._take(self._bus.collect(self._block))
-
-    def _take(self, reply: BlockReply) -> JointSample:
-        for index, servo_id in enumerate(SERVO_IDS):
-            data = reply.data.get(servo_id)
-            if data is None:
-                self._check_silence(index, reply.time_s)
-                continue
-            position, velocity, load, current = (
-                int.from_bytes(data[start : start + 2], "little") for start in (0, 2, 4, 13)
-            )
-            self._ticks[index] = decode_sign_magnitude(position, 15)
-            self._raw[0, index] = decode_sign_magnitude(velocity, 15)
-            self._raw[1, index] = decode_sign_magnitude(load, 10) / 10
-            self._raw[2, index] = data[6] / 10
-            self._raw[3, index] = data[7]
-            self._current[index] = decode_sign_magnitude(current, 15) * MA_PER_COUNT
-            self._status[index] = reply.status[servo_id]
-            self._time_s[index] = reply.time_s
-            self._silent_since_s[index] = None
-        return JointSample(
-            time_s=self._time_s.copy(),
-            position_deg=ticks_to_deg(self._ticks, self._calibration),
-            velocity_deg_s=self._raw[0] * self._units_per_tick,
-            load_pct=self._raw[1].copy(),
-            voltage_v=self._raw[2].copy(),
-            temperature_celsius=self._raw[3].copy(),
-            current_ma=self._current.copy(),
-            status=tuple(self._status),
-        )
-
-    def _check_silence(self, index: int, now_s: float) -> None:
-        since_s = self._silent_since_s[index]
-        if since_s is None:
-            self._silent_since_s[index] = now_s
-        elif now_s - since_s > SILENCE_LIMIT_S:
-            raise ServoTimeout(
-                f"{joint_name(SERVO_IDS[index])} of the {self._arm_name} on {self._bus.port.name} "
-                "stays silent: check its plug and the power, then start again"
-            )
+type Reopen = Callable[[], ServoBus]
 
 
 class Leader:
     """An arm that a person moves: torque off, positions only read."""
 
-    def __init__(self, bus: ServoBus, calibration: Calibration) -> None:
+    def __init__(
+        self, bus: ServoBus, calibration: Calibration, return_delays_s: float | None = None
+    ) -> None:
         self.bus = bus
         self.calibration = calibration
-        self._reader = JointReader(bus, calibration, "leader")
+        self._reader = JointReader(
+            bus, calibration, "leader", is_position_only=True, return_delays_s=return_delays_s
+        )
 
     @classmethod
     def open(cls, bus: ServoBus, calibration: Calibration) -> "Leader":
@@ -151,19 +74,38 @@ class Leader:
         state = release_torque(bus)
         check_servos(bus, "leader")
         check_calibration(bus, calibration, "leader")
-        leader = cls(bus, calibration)
+        leader = cls(bus, calibration, read_return_delays_s(bus))
         leader._reader.prime()
-        if state != TORQUE_OFF:
+        if not state.is_off:
             raise ServoTimeout(_did_not_let_go("leader", bus, state))
         return leader
 
-    def read(self) -> JointSample:
-        """Return the newest sample of all six joints."""
+    def request(self) -> None:
+        """Ask for positions and return at once; `collect` waits for them."""
         self._reader.request()
-        return self._reader.collect()
 
-    def release(self) -> str:
-        """Take torque off and say the state; never raises."""
+    def collect(self) -> JointSample:
+        """Return the sample asked for: positions and times, the rest is NaN.
+
+        Raises:
+            ServoTimeout: a servo has been silent for too long.
+        """
+        sample = self._reader.collect()
+        for index, servo_id in enumerate(SERVO_IDS):
+            if self._reader.silent_s(index) > SILENCE_LIMIT_S:
+                raise ServoTimeout(
+                    f"{joint_name(servo_id)} of the leader on {self.bus.port.name} stays silent: "
+                    "check its plug and the power, then start again"
+                )
+        return sample
+
+    def read(self) -> JointSample:
+        """Return the newest sample of all six joints; see `collect`."""
+        self.request()
+        return self.collect()
+
+    def release(self) -> TorqueStates:
+        """Take torque off and say the states; never raises."""
         return release_torque(self.bus)
 
 
@@ -174,20 +116,42 @@ class Follower:
     """
 
     def __init__(self, bus: ServoBus, calibration: Calibration, clock: Clock) -> None:
-        self.bus = bus
         self.calibration = calibration
         self.clock = clock
-        self.torque_state = TORQUE_UNKNOWN
-        self._reader = JointReader(bus, calibration, "follower")
+        self.torque_state = TorqueStates.of_all(TorqueState.UNREACHABLE)
+        self._reopen: Reopen | None = None
         self._low = calibration.range_min_ticks
         self._high = calibration.range_max_ticks
+        self._driven: frozenset[int] = frozenset()  # servo ids whose torque we turned on
+        self._limits = {servo_id: torque_limit(servo_id) for servo_id in SERVO_IDS}
+        self._limit_write = SyncWrite(TORQUE_LIMIT, SERVO_IDS)
+        self._attach(bus)
+
+    def _attach(self, bus: ServoBus) -> None:
+        self.bus = bus
+        # `configure` leaves all return delays at 0.
+        self._reader = JointReader(bus, self.calibration, "follower", return_delays_s=0.0)
+        self._power = PowerWatch(bus, self.calibration)
 
     @classmethod
-    def open(cls, bus: ServoBus, calibration: Calibration, clock: Clock) -> "Follower":
+    def open(
+        cls,
+        bus: ServoBus,
+        calibration: Calibration,
+        clock: Clock,
+        reopen: Reopen | None = None,
+    ) -> "Follower":
         """Take torque off, check the servos and the calibration, and configure what differs.
 
         Torque goes first: a killed program may have left it on, and an arm that is refused is
         not left powered.
+
+        Args:
+            bus: the follower's.
+            calibration: of this arm.
+            clock: tells the time.
+            reopen: looks for the adapter anew and opens it, after it went away; raises
+                NotConnected as long as it is not there.
 
         Raises:
             NotConnected, CalibrationMismatch: see `arm_setup`.
@@ -197,7 +161,8 @@ class Follower:
         check_servos(bus, "follower")
         check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
-        if follower.release() != TORQUE_OFF:
+        follower._reopen = reopen
+        if not follower.release().is_off:
             raise ServoTimeout(_did_not_let_go("follower", bus, follower.torque_state))
         configure(bus)
         follower._reader.prime()
@@ -209,89 +174,206 @@ class Follower:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    # Power ----------------------------------------------------------------------------------------
+
     def torque_on(self) -> None:
-        """Power the joints where they stand.
+        """Power the joints where they stand, at their full torque limit.
 
         The stale goal register is overwritten before torque comes on, and the first sample that
-        the loop can see is of after it.
+        the loop can see is of after it. A joint a little outside its range, which the servo would
+        drive inside at full speed, goes there slowly.
 
         Raises:
-            CalibrationMismatch: a joint stands outside its range; nothing was powered.
+            CalibrationMismatch: a joint stands far outside its range; nothing was powered.
             ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere
             (see `torque_state`).
         """
         try:
-            self._check_inside()
-            for servo_id in SERVO_IDS:
-                present = self.bus.read(servo_id, PRESENT_POSITION)
-                joint = self.calibration.joints[servo_id - 1]
-                goal = min(max(present, joint.range_min), joint.range_max)
-                self.bus.write_verified(servo_id, GOAL_POSITION, goal)
-                self.bus.write_verified(servo_id, TORQUE_ENABLE, 1)
-                self.bus.write(servo_id, LOCK, 1)
+            outside_deg = self._look_outside()
+            for joint in self.calibration.joints:
+                self._limits[joint.id] = torque_limit(joint.id)
+                self.bus.write_verified(joint.id, TORQUE_LIMIT, self._limits[joint.id])
+                if joint.id in outside_deg:
+                    self.bus.write_verified(joint.id, GOAL_VELOCITY, LEAD_IN_STEP_S)
+                seed_goal(self.bus, joint)
+                self.bus.write_verified(joint.id, TORQUE_ENABLE, 1)
+                self.bus.write(joint.id, LOCK, 1)
+            self._lead_in(outside_deg)
             self._reader.prime()
         except So101Error:
             self.release()
             raise
-        self.torque_state = TORQUE_ON
+        self.torque_state = TorqueStates.of_all(TorqueState.ON)
+        self._driven = frozenset(SERVO_IDS)
+        self._power.suspects.clear()
 
-    def _check_inside(self) -> None:
-        """Refuse joints that would jump into their range when powered, before any is."""
-        outside: list[str] = []
-        for name, joint in zip(JOINTS, self.calibration.joints, strict=True):
+    def _look_outside(self) -> dict[int, float]:
+        """Return by servo id how far joints stand outside, before any is powered."""
+        outside_deg: dict[int, float] = {}
+        for joint in self.calibration.joints:
             present = self.bus.read(joint.id, PRESENT_POSITION)
             out_deg = max(joint.range_min - present, present - joint.range_max) * DEG_PER_TICK
-            if out_deg > OUTSIDE_LIMIT_DEG:
-                outside.append(f"{name} stands {out_deg:.0f}° outside")
-        if outside:
+            if out_deg > 0.0:
+                outside_deg[joint.id] = out_deg
+        refused = [
+            f"{JOINTS[SERVO_IDS.index(servo_id)]} stands {out_deg:.0f}° outside"
+            for servo_id, out_deg in outside_deg.items()
+            if out_deg > OUTSIDE_LIMIT_DEG
+        ]
+        if refused:
             raise CalibrationMismatch(
-                f"the follower on {self.bus.port.name}: {', '.join(outside)} its calibrated range: "
+                f"the follower on {self.bus.port.name}: {', '.join(refused)} its calibrated range: "
                 "move it inside by hand, then start again"
             )
+        return outside_deg
+
+    def _lead_in(self, outside_deg: dict[int, float]) -> None:
+        """Wait until joints that stood outside were led to their range's end; full speed again."""
+        if not outside_deg:
+            return
+        way_s = max(outside_deg.values()) / DEG_PER_TICK / LEAD_IN_STEP_S
+        self.clock.sleep_until(self.clock.now_s() + way_s + LEAD_IN_MARGIN_S)
+        for servo_id in outside_deg:
+            self.bus.write_verified(servo_id, GOAL_VELOCITY, 0)
+
+    def set_torque_limit_pct(self, limit_pct: float) -> None:
+        """Limit the torque of every joint, percent of its stall torque; the gripper's stays lower.
+
+        Raises:
+            NotConnected: the port went away.
+        """
+        self._limits = {servo_id: torque_limit(servo_id, limit_pct) for servo_id in SERVO_IDS}
+        self.bus.send(self._limit_write, list(self._limits.values()))
+
+    def sink(self, clock: Clock, is_off_wanted: Callable[[], bool] = lambda: False) -> None:
+        """Lower the torque limit step by step to nothing: a raised arm sinks and does not fall.
+
+        Nothing is asked and nothing read, for a joint may be lost; ends early when off is wanted
+        or the port is gone.
+        """
+        first = dict(self._limits)
+        steps = round(SINK_S / SINK_STEP_S)
+        for step in range(steps - 1, -1, -1):
+            if is_off_wanted():
+                return
+            self._limits = {servo_id: limit * step // steps for servo_id, limit in first.items()}
+            try:
+                self.bus.send(self._limit_write, list(self._limits.values()))
+            except NotConnected:
+                return
+            clock.sleep_until(clock.now_s() + SINK_STEP_S)
+
+    def restore_power(self) -> tuple[Finding, ...]:
+        """Set up joints again that had lost their power, and say which; mostly none.
+
+        Call on every tick, after the goals have left.
+
+        Raises:
+            ServoFault: a joint came back with another EEPROM than it had.
+            NotConnected: the port went away.
+        """
+        if not self._driven:
+            return ()
+        is_back = any(
+            self._reader.silent_s(SERVO_IDS.index(servo_id)) == 0.0
+            for servo_id in self._power.suspects
+        )
+        return self._power.look(is_back, self._limits)
+
+    def release(self) -> TorqueStates:
+        """Take torque off, read it back, and say the states; never raises.
+
+        No goal leaves after it: one alone would turn torque on again.
+        """
+        self._driven = frozenset()
+        self.torque_state = release_torque(self.bus)
+        return self.torque_state
+
+    # The loop -------------------------------------------------------------------------------------
+
+    def request(self) -> None:
+        """Ask all servos and return at once; `collect` waits for the answers."""
+        self._reader.request()
+
+    def collect(self) -> JointSample:
+        """Return the sample asked for; a silent servo keeps its last values and their time."""
+        sample = self._reader.collect()
+        for index, servo_id in enumerate(SERVO_IDS):
+            if self._reader.silent_s(index) > GLITCH_S:
+                self._power.suspect(servo_id)
+        return sample
 
     def read(self) -> JointSample:
         """Return the newest sample of all six joints.
 
         Raises:
-            ServoTimeout: a servo stays silent.
+            NotConnected: the port went away. PortBusy: somebody else talks on this bus.
         """
-        self._reader.request()
-        return self._reader.collect()
+        self.request()
+        return self.collect()
 
     def send_deg(self, goal_deg: FloatVector) -> None:
-        """Write six goals, rounded to ticks and clipped to the calibrated range."""
-        ticks = np.clip(deg_to_ticks(goal_deg, self.calibration), self._low, self._high)
-        self.bus.write_goals(ticks.tolist())
+        """Write six goals, rounded to ticks and clipped to the calibrated range.
 
-    def restore_power(self) -> tuple[Finding, ...]:
-        """Set up joints again that had lost their power, and say which; mostly none."""
-        return ()
+        A joint that is not powered, or has been silent, gets none: a goal would turn its torque on.
+        """
+        ticks = np.clip(deg_to_ticks(goal_deg, self.calibration), self._low, self._high).tolist()
+        driven = self._driven - self._power.suspects
+        if len(driven) == len(SERVO_IDS):
+            self.bus.write_goals(ticks)
+        elif driven:
+            ids = sorted(driven)
+            some: Sequence[int] = [ticks[SERVO_IDS.index(servo_id)] for servo_id in ids]
+            self.bus.send(SyncWrite(GOAL_POSITION, ids), some)
 
-    def release(self) -> str:
-        """Take torque off, read it back, and say the state; never raises."""
-        self.torque_state = release_torque(self.bus)
-        return self.torque_state
+    # A cable that was pulled ----------------------------------------------------------------------
+
+    def reconnect(self) -> bool:
+        """Find the adapter again if it went; False while it is not there.
+
+        The servos kept their torque and their last goal meanwhile. Joints that still have torque
+        get their present position as goal and go on; a joint without was powered off and stays so.
+
+        Raises:
+            CalibrationMismatch: another arm is there now; nothing was written to it.
+            ServoTimeout: a servo stopped answering on the way.
+        """
+        if self.bus.port.is_there():
+            return True
+        self.bus.close()
+        if self._reopen is None:
+            return False
+        try:
+            bus = self._reopen()
+        except NotConnected:
+            return False
+        try:
+            check_servos(bus, "follower")
+            check_calibration(bus, self.calibration, "follower")
+            powered = self._seed_powered(bus)
+        except NotConnected:
+            bus.close()
+            return False
+        except So101Error:
+            bus.close()
+            raise
+        self._attach(bus)
+        self._driven &= powered
+        self._reader.prime()
+        return True
+
+    def _seed_powered(self, bus: ServoBus) -> frozenset[int]:
+        """Make the present position the goal of each joint that has torque; return which have."""
+        powered: set[int] = set()
+        for joint in self.calibration.joints:
+            if bus.read(joint.id, TORQUE_ENABLE) != 0:
+                seed_goal(bus, joint)
+                powered.add(joint.id)
+        return frozenset(powered)
 
 
-def _did_not_let_go(arm_name: str, bus: ServoBus, state: str) -> str:
+def _did_not_let_go(arm_name: str, bus: ServoBus, states: TorqueStates) -> str:
     return (
-        f"the {arm_name} on {bus.port.name} did not let go (torque {state}): "
+        f"the {arm_name} on {bus.port.name} did not let go (torque {states}): "
         "power it off and on, then start again"
     )
-
-
-def release_torque(bus: ServoBus) -> str:
-    """Broadcast torque-off twice, read every servo back, and return the state; never raises."""
-    is_off = True
-    try:
-        bus.broadcast_torque_off()
-    except So101Error:
-        return TORQUE_UNKNOWN
-    for servo_id in bus.ids:
-        try:
-            if bus.read(servo_id, TORQUE_ENABLE) != 0:
-                bus.write(servo_id, TORQUE_ENABLE, 0)
-                is_off &= bus.read(servo_id, TORQUE_ENABLE) == 0
-        except So101Error:
-            is_off = False
-    return TORQUE_OFF if is_off else TORQUE_UNKNOWN

@@ -4,11 +4,13 @@ Single transactions, none of them in the control loop.
 """
 
 from robot.bus import ServoBus, joint_name
-from robot.errors import CalibrationMismatch, NotConnected
-from robot.joints import GRIPPER, JOINTS, SERVO_IDS, Calibration
+from robot.errors import CalibrationMismatch, NotConnected, ServoFault, ServoTimeout
+from robot.joints import GRIPPER, JOINTS, SERVO_IDS, Calibration, JointCalibration
 from robot.registers import (
     ACCELERATION,
     D_COEFFICIENT,
+    EEPROM_END,
+    GOAL_POSITION,
     GOAL_VELOCITY,
     HOMING_OFFSET,
     I_COEFFICIENT,
@@ -22,10 +24,12 @@ from robot.registers import (
     OVERLOAD_TORQUE,
     P_COEFFICIENT,
     PHASE,
+    PRESENT_POSITION,
     PROTECTION_CURRENT,
     RETURN_DELAY_TIME,
     TORQUE_LIMIT,
     Register,
+    decode_sign_magnitude,
 )
 
 # Angle feedback beyond one turn: positions would leave 0..4095.
@@ -46,13 +50,14 @@ GRIPPER_REGISTERS: tuple[tuple[Register, int], ...] = (
     (PROTECTION_CURRENT, 250),
     (OVERLOAD_TORQUE, 25),
 )
-# RAM that another tool may have left changed; position mode obeys all three.
+# RAM that another tool may have left changed; position mode obeys it, and Torque_Limit.
 MOTION_REGISTERS: tuple[tuple[Register, int], ...] = (
     (ACCELERATION, 254),
     (GOAL_VELOCITY, 0),
-    (TORQUE_LIMIT, 1000),
 )
+FULL_TORQUE_LIMIT = 1000
 GRIPPER_TORQUE_LIMIT = 500
+RETURN_DELAY_UNIT_S = 2e-6
 
 
 def check_servos(bus: ServoBus, arm_name: str) -> None:
@@ -121,8 +126,73 @@ def configure(bus: ServoBus) -> None:
             for register, value in different:
                 bus.write_verified(servo_id, register, value)
         bus.write(servo_id, LOCK, 1)
-        for register, value in MOTION_REGISTERS:
-            is_gripper_torque = register is TORQUE_LIMIT and servo_id == SERVO_IDS[GRIPPER]
-            bus.write_verified(
-                servo_id, register, GRIPPER_TORQUE_LIMIT if is_gripper_torque else value
-            )
+        for register, value in motion_registers(servo_id):
+            bus.write_verified(servo_id, register, value)
+
+
+def motion_registers(servo_id: int) -> tuple[tuple[Register, int], ...]:
+    """Return what a follower's servo needs outside its EEPROM."""
+    others = tuple(each for each in FOLLOWER_REGISTERS if not each[0].is_eeprom)
+    return (*others, *MOTION_REGISTERS, (TORQUE_LIMIT, torque_limit(servo_id)))
+
+
+def torque_limit(servo_id: int, limit_pct: float = 100.0) -> int:
+    """Return the count of Torque_Limit for a limit in percent of stall torque, if allowed."""
+    allowed = GRIPPER_TORQUE_LIMIT if servo_id == SERVO_IDS[GRIPPER] else FULL_TORQUE_LIMIT
+    return min(round(limit_pct * 10), allowed)
+
+
+def check_same_servo(bus: ServoBus, joint: JointCalibration) -> None:
+    """Compare a servo's EEPROM with what `configure` and the calibration left; writes nothing.
+
+    Raises:
+        ServoFault: it is another servo, or it lost what it stored.
+        ServoTimeout: it does not answer.
+    """
+    data = bus.read_bytes(joint.id, 0, EEPROM_END, tries=1)
+    wanted = [each for each in FOLLOWER_REGISTERS if each[0].is_eeprom]
+    wanted += [
+        (HOMING_OFFSET, joint.homing_offset),
+        (MIN_POSITION_LIMIT, joint.range_min),
+        (MAX_POSITION_LIMIT, joint.range_max),
+    ]
+    if joint.id == SERVO_IDS[GRIPPER]:
+        wanted += GRIPPER_REGISTERS
+    wrong = [register for register, value in wanted if _stored(data, register) != value]
+    if wrong or _stored(data, PHASE) & PHASE_MULTI_TURN:
+        addresses = ", ".join(str(register.address) for register in wrong) or str(PHASE.address)
+        raise ServoFault(
+            f"{joint_name(joint.id)} on {bus.port.name} lost its power and came back with other "
+            f"settings (address {addresses}): it was not powered again; check its plug, "
+            "then start again"
+        )
+
+
+def _stored(data: bytes, register: Register) -> int:
+    raw = int.from_bytes(data[register.address : register.address + register.size], "little")
+    return raw if register.sign_bit is None else decode_sign_magnitude(raw, register.sign_bit)
+
+
+def seed_goal(bus: ServoBus, joint: JointCalibration, *, tries: int = 3) -> int:
+    """Make a joint's present position its goal, read back, and return it, ticks.
+
+    A servo may keep the end of its range instead, which is as far as it will go.
+
+    Raises:
+        ServoTimeout: the servo does not answer, or kept another goal.
+    """
+    present = bus.read(joint.id, PRESENT_POSITION, tries=tries)
+    nearest = min(max(present, joint.range_min), joint.range_max)
+    for _ in range(2):
+        bus.write(joint.id, GOAL_POSITION, present, tries=tries)
+        if bus.read(joint.id, GOAL_POSITION, tries=tries) in (present, nearest):
+            return present
+    raise ServoTimeout(
+        f"{joint_name(joint.id)} on {bus.port.name} did not take its goal: "
+        "power the arm off and on, then try again"
+    )
+
+
+def read_return_delays_s(bus: ServoBus) -> float:
+    """Return how long the six servos wait before they answer, together."""
+    return sum(bus.read(servo_id, RETURN_DELAY_TIME) for servo_id in bus.ids) * RETURN_DELAY_UNIT_S

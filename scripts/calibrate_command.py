@@ -19,7 +19,6 @@ from rich.live import Live
 from rich.table import Table
 
 from calibration.sweep import SweepReading, solve, store_in_servos, sweep
-from robot.arm import TORQUE_OFF, release_torque
 from robot.arm_setup import check_servos, configure
 from robot.bus import ServoBus
 from robot.calibration_store import (
@@ -30,6 +29,7 @@ from robot.calibration_store import (
 )
 from robot.errors import ConfigError, ServoTimeout
 from robot.joints import JOINTS
+from robot.torque import release_torque
 from scripts.output_place import refuse_unwritable
 from scripts.rig_session import DEFAULT_RIG, Rig, open_rig
 from scripts.stopping import StopRequest, stop_on_signals
@@ -81,7 +81,7 @@ def calibrate_arm(
     state = release_torque(bus)
     check_servos(bus, role)
     console.print(f"{role} on {bus.port.name}: torque {state}")
-    if state != TORQUE_OFF:
+    if not state.is_off:
         raise ServoTimeout(f"the {role} did not let go (torque {state}): nothing was calibrated")
     reading = _watch_sweep(_readings(rig, role, bus, duration_s, stop), role, console)
     calibration = solve(reading, role)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from arm_bench import CALIBRATION, ArmBench
 
-from robot.arm import SILENCE_LIMIT_S, TORQUE_OFF, TORQUE_ON, TORQUE_UNKNOWN, Follower, Leader
+from robot.arm import SILENCE_LIMIT_S, Follower, Leader
+from robot.torque import TorqueState, TorqueStates
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout
 from robot.joints import SERVO_IDS, Calibration
 from robot.registers import (
@@ -30,7 +31,7 @@ def follower(bench: ArmBench) -> Follower:
 def test_opening_configures_what_differs_and_leaves_torque_off(
     bench: ArmBench, follower: Follower
 ) -> None:
-    assert follower.torque_state == TORQUE_OFF
+    assert follower.torque_state.is_off
     assert [bench.bus.read(i, P_COEFFICIENT) for i in SERVO_IDS] == [16] * 6
     assert bench.bus.read(6, OVERLOAD_TORQUE) == 25
     assert bench.bus.read(1, OVERLOAD_TORQUE) == 80
@@ -70,7 +71,7 @@ def test_goal_is_the_present_position_before_torque_comes_on(
 
     follower.torque_on()
 
-    assert follower.torque_state == TORQUE_ON
+    assert follower.torque_state == TorqueStates.of_all(TorqueState.ON)
     assert [bench.bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [1] * 6
     assert bench.bus.read(1, GOAL_POSITION) == bench.bus.read(1, PRESENT_POSITION)
     log = bytes(bench.line.sent[sent:])
@@ -85,7 +86,7 @@ def test_torque_that_does_not_come_on_everywhere_goes_off_everywhere(
     with pytest.raises(ServoTimeout, match="wrist_flex"):
         follower.torque_on()
 
-    assert follower.torque_state == TORQUE_UNKNOWN
+    assert follower.torque_state.joints[3] is TorqueState.UNREACHABLE
     bench.bank.unplugged = set()
     assert [bench.bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
 
@@ -93,7 +94,7 @@ def test_torque_that_does_not_come_on_everywhere_goes_off_everywhere(
 def test_release_reads_back_and_a_second_one_changes_nothing(follower: Follower) -> None:
     follower.torque_on()
 
-    assert [follower.release(), follower.release()] == [TORQUE_OFF, TORQUE_OFF]
+    assert [follower.release().is_off, follower.release().is_off] == [True, True]
 
 
 def test_release_never_raises_and_says_when_a_servo_cannot_be_reached(
@@ -104,8 +105,8 @@ def test_release_never_raises_and_says_when_a_servo_cannot_be_reached(
     cut_off = follower.release()
     bench.line.is_gone = True
 
-    assert cut_off == TORQUE_UNKNOWN
-    assert follower.release() == TORQUE_UNKNOWN
+    assert cut_off.joints[1] is TorqueState.UNREACHABLE
+    assert follower.release() == TorqueStates.of_all(TorqueState.UNREACHABLE)
 
 
 def test_leaving_the_context_by_an_error_takes_torque_off(
@@ -145,13 +146,15 @@ def test_a_servo_that_missed_a_reply_keeps_its_old_time(
     assert np.all(np.delete(second.time_s, 4) > np.delete(first.time_s, 4))
 
 
-def test_a_servo_that_stays_silent_ends_the_reading(bench: ArmBench, follower: Follower) -> None:
+def test_a_leaders_servo_that_stays_silent_ends_the_reading(bench: ArmBench) -> None:
+    bench.calibrate()
+    leader = Leader.open(bench.bus, CALIBRATION)
     bench.bank.unplugged = {5}
     began_s = bench.clock.now_s()
 
     def read_on() -> None:
         while bench.clock.now_s() < began_s + 2 * SILENCE_LIMIT_S:
-            follower.read()
+            leader.read()
             bench.clock.sleep_until(bench.clock.now_s() + 0.01)
 
     with pytest.raises(ServoTimeout, match=r"wrist_roll \(servo 5\).*stays silent"):
@@ -213,11 +216,12 @@ def test_an_arm_that_does_not_let_go_is_refused_with_its_torque_state(bench: Arm
         bench.bus.write(servo_id, TORQUE_ENABLE, 1)
     bench.line.deaf_to = bytes((0x03, TORQUE_ENABLE.address, 0))
 
-    with pytest.raises(ServoTimeout, match=r"did not let go .*cut the power"):
+    with pytest.raises(ServoTimeout, match=r"did not let go \(torque on \(read back\)\)"):
         Follower.open(bench.bus, CALIBRATION, bench.clock)
 
 
 def test_goals_are_clipped_to_the_calibrated_range(bench: ArmBench, follower: Follower) -> None:
+    follower.torque_on()
     follower.send_deg(np.array([500.0, -500.0, 0.0, 0.0, 0.0, 50.0]))
 
     assert bench.bus.read(1, GOAL_POSITION) == CALIBRATION.joints[0].range_max

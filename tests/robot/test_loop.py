@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from arm_bench import CALIBRATION, ArmBench
 
-from robot.arm import TORQUE_OFF, TORQUE_UNKNOWN, Follower, Leader
+from robot.arm import Follower, Leader
 from robot.bus import ServoBus
 from robot.clock import Clock
 from robot.errors import LimitRefused, NotConnected
@@ -171,7 +171,7 @@ def test_whatever_fails_passes_through_after_the_release(
         loop.run(9)
 
     assert raised.value is error
-    assert loop.follower.torque_state == TORQUE_OFF
+    assert loop.follower.torque_state.is_off
     assert loop.torque() == [0] * 6
     assert len(loop.ticks) == 1
 
@@ -202,7 +202,7 @@ def test_a_pulled_cable_ends_the_loop_and_says_that_torque_is_unknown(
         loop.run(9)
 
     assert loop.log[-2:] == [{"source": "send", "ticks": "read"}[part], "release"]
-    assert loop.follower.torque_state == TORQUE_UNKNOWN
+    assert not loop.follower.torque_state.is_reachable
 
 
 def test_a_tick_holds_the_goal_asked_the_goal_sent_and_the_sample_before_them(loop: Loop) -> None:
@@ -290,18 +290,23 @@ CONTROL = {
     for name in (
         "arm",
         "bus",
+        "bus_faults",
         "clock",
         "health",
         "health_fences",
         "health_rules",
         "health_timers",
         "joint_limiter",
+        "joint_reader",
         "joints",
         "limit_rules",
         "limits",
         "loop",
+        "packets",
         "port",
+        "power",
         "registers",
+        "torque",
     )
 }
 

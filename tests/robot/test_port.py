@@ -13,14 +13,9 @@ from arm_bench import ArmBench
 
 from robot.clock import MonotonicClock
 from robot.errors import NotConnected, PortBusy
-from robot.port import (
-    BYTE_S,
-    EEPROM_MARGIN_S,
-    SINGLE_MARGIN_S,
-    TURNAROUND_S,
-    WRITE_STALL_S,
-    ServoPort,
-)
+from robot.packets import BYTE_S, LONGEST_RETURN_DELAY_S, TURNAROUND_S
+from robot.port import EEPROM_MARGIN_S, SINGLE_MARGIN_S, ServoPort
+from robot.posix_line import WRITE_STALL_S
 
 CLOCK = MonotonicClock()
 
@@ -100,7 +95,7 @@ def test_a_pulled_cable_is_one_error_everywhere_and_leaves_no_port_in_use(
     for use in (
         lambda: port.send(b"\xff"),
         lambda: port.receive(1, CLOCK.now_s() + 5.0),
-        port.flush_input,
+        port.discard_input,
     ):
         port.is_using = True
         with pytest.raises(NotConnected, match=r"went away.*cut the power"):
@@ -117,8 +112,20 @@ def test_received_bytes_come_at_once_and_never_more_than_asked(
     started_s = CLOCK.now_s()
 
     assert port.receive(2, started_s + 5.0) == b"ab"
-    assert port.receive(100, started_s + 5.0) == b"c"
+    assert port.receive(1, started_s + 5.0) == b"c"
     assert CLOCK.now_s() - started_s < 2.5
+
+
+def test_what_came_before_the_deadline_is_returned_at_it(cable: Cable, port: ServoPort) -> None:
+    os.write(cable.far, b"abc")
+
+    assert port.receive(300, CLOCK.now_s() + 0.05) == b"abc"
+
+
+def test_more_bytes_than_the_kernel_can_be_told_to_wait_for(cable: Cable, port: ServoPort) -> None:
+    os.write(cable.far, bytes(700))
+
+    assert port.receive(700, CLOCK.now_s() + 5.0) == bytes(700)
 
 
 def test_flushing_throws_away_what_was_received_and_not_what_comes_later(
@@ -127,10 +134,10 @@ def test_flushing_throws_away_what_was_received_and_not_what_comes_later(
     os.write(cable.far, b"late reply")
     select.select([cable.near], [], [], 5.0)
 
-    port.clearPort()
+    assert port.discard_input() == b"late reply"
     os.write(cable.far, b"new")
 
-    assert port.receive(100, CLOCK.now_s() + 5.0) == b"new"
+    assert port.receive(3, CLOCK.now_s() + 5.0) == b"new"
 
 
 def test_a_packet_longer_than_the_kernels_buffer_is_sent_whole(
@@ -180,7 +187,7 @@ def test_a_reply_may_take_wire_time_turnaround_and_margin(bench: ArmBench, margi
 
     port.setPacketTimeout(8)
 
-    allowed_s = 8 * BYTE_S + TURNAROUND_S + margin_s
+    allowed_s = 8 * BYTE_S + LONGEST_RETURN_DELAY_S + TURNAROUND_S + margin_s
     started_s = bench.clock.now_s()
     bench.clock.sleep_until(started_s + allowed_s - 1e-6)
     assert not port.isPacketTimeout()

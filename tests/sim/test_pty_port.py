@@ -13,9 +13,10 @@ import pytest
 import scservo_sdk
 import serial
 
-from robot.bus import BlockRead, ServoBus
+from robot.bus import ServoBus
 from robot.clock import MonotonicClock
 from robot.joints import SERVO_IDS
+from robot.packets import BlockRead
 from robot.port import ServoPort
 from robot.registers import STATE_BLOCK
 from sim.pty_port import PtyPort

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from robot import registers as reg
-from robot.bus import frame
 from robot.joints import FloatVector
+from robot.packets import frame
 from robot.registers import BROADCAST_ID, Register
 from sim.protocol import Instruction
 from sim.servo import ServoBank

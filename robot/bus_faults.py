@@ -1,0 +1,124 @@
+"""What went wrong on a bus: counters per servo, replies still owed, strangers on the wire."""
+
+from collections import deque
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from robot.clock import Clock
+from robot.packets import OVERHEAD_BYTES, BlockRead, SizedRead, valid_packets
+
+# How long a missing reply may still come. Seen to be late: 70 ms (a hiccup of host and adapter).
+OWED_S = 0.25
+# So many transactions with packets of others, in so long, are no accident.
+SHARED_COUNT = 10
+SHARED_WINDOW_S = 1.0
+
+type Owed = tuple[int, int]  # servo id and bytes of data of a reply
+
+
+@dataclass
+class BusCounters:
+    """What went wrong on a bus so far; per servo id where a servo is to be blamed."""
+
+    timeouts: dict[int, int] = field(default_factory=dict[int, int])  # no reply
+    corrupt: dict[int, int] = field(default_factory=dict[int, int])  # a reply that is none
+    resyncs: int = 0  # block reads whose bytes were not where they should be
+    late_bytes: int = 0  # of replies that came after their deadline
+    unasked_bytes: int = 0  # that nobody here asked for
+
+    def note_timeout(self, servo_id: int) -> None:
+        """Count one missing reply."""
+        self.timeouts[servo_id] = self.timeouts.get(servo_id, 0) + 1
+
+    def note_corrupt(self, servo_id: int) -> None:
+        """Count one damaged reply."""
+        self.corrupt[servo_id] = self.corrupt.get(servo_id, 0) + 1
+
+
+class Strangers:
+    """Whether somebody else talks on this bus: whole packets that nobody here asked for."""
+
+    def __init__(self) -> None:
+        self._seen_s: deque[float] = deque(maxlen=SHARED_COUNT)
+
+    def note(self, now_s: float) -> None:
+        """Count one transaction with a foreign packet."""
+        self._seen_s.append(now_s)
+
+    @property
+    def are_sure(self) -> bool:
+        """Whether there were so many in so short a time that it is no accident."""
+        seen_s = self._seen_s
+        return len(seen_s) == SHARED_COUNT and seen_s[-1] - seen_s[0] <= SHARED_WINDOW_S
+
+
+class OwedReplies:
+    """Replies that did not come in time, so that no later one is taken for the answer to another.
+
+    A status packet names its servo and its length, nothing else. While a reply is owed, the next
+    request to its servo asks for some bytes more: what then comes in the old length is the old one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until_s: dict[Owed, float] = {}
+
+    def owe(self, servo_id: int, size: int) -> None:
+        """Remember a reply of `size` bytes of data that may still come."""
+        self._until_s[servo_id, size] = self._clock.now_s() + OWED_S
+
+    def free_read(self, block: BlockRead) -> SizedRead | None:
+        """Return the shortest form of a block read that no late reply can pass for.
+
+        None when there is none: eight in a row went unanswered within a quarter of a second.
+        """
+        if not self._until_s:
+            return block.sized[0]
+        self._forget_old()
+        for sized in block.sized:
+            if not any((servo_id, sized.size) in self._until_s for servo_id in block.ids):
+                return sized
+        return None
+
+    def free_size(self, servo_id: int, size: int) -> int:
+        """Return how many bytes to ask a servo for instead of `size`, so that a reply is new.
+
+        Never two: the echo of a READ has the length of a reply with two bytes.
+        """
+        self._forget_old()
+        asked = size + (size == 2)
+        while (servo_id, asked) in self._until_s:
+            asked += 1
+        return asked
+
+    @property
+    def all_paid_s(self) -> float:
+        """When nothing is owed any more, unless something goes wrong anew."""
+        return max(self._until_s.values(), default=self._clock.now_s())
+
+    def sort_out(self, found: bytes) -> tuple[int, bool]:
+        """Return how many bytes found between transactions are late, and whether others spoke.
+
+        What is no whole packet is taken for a piece of a late one, as long as any is owed; what a
+        servo that owes a reply sent is its own, whatever length it has.
+        """
+        self._forget_old()
+        owing = {servo_id for servo_id, _ in self._until_s}
+        if not owing:
+            return 0, bool(valid_packets(found))
+        foreign = [(i, size) for i, size in valid_packets(found) if i not in owing]
+        return len(found) - sum(OVERHEAD_BYTES + size for _, size in foreign), bool(foreign)
+
+    def has_foreign(self, received: bytes, size: int, answered: Container[int]) -> bool:
+        """Tell whether servos that answered with `size` bytes seem to have spoken otherwise too."""
+        return any(
+            packet[0] in answered and packet[1] != size and packet not in self._until_s
+            for packet in valid_packets(received)
+        )
+
+    def _forget_old(self) -> None:
+        if self._until_s:
+            now_s = self._clock.now_s()
+            self._until_s = {
+                owed: until_s for owed, until_s in self._until_s.items() if until_s > now_s
+            }

@@ -1,0 +1,145 @@
+"""Turn the servos' replies into joint samples, with the time and the error byte of each joint."""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot.bus import BlockReply, ServoBus, joint_name
+from robot.errors import ServoTimeout
+from robot.joint_sample import JointSample
+from robot.joints import (
+    DEG_PER_TICK,
+    GRIPPER,
+    SERVO_IDS,
+    Calibration,
+    FloatVector,
+    ticks_to_deg,
+)
+from robot.packets import BlockRead
+from robot.registers import PRESENT_POSITION, STATE_BLOCK
+
+MA_PER_COUNT = 6.5
+FIRST_READ_TRIES = 10
+
+_COUNT = len(SERVO_IDS)
+# Position, velocity, load, voltage, temperature, then registers 64 to 68, then current.
+_STATE = struct.Struct("<HHHBB5xH")
+_POSITION = struct.Struct("<H")
+
+CountTable = NDArray[np.int64]
+
+
+class JointReader:
+    """Reads six joints of one arm: all that the servos say, or positions alone.
+
+    A servo that was silent keeps its last values, with its old time. What is not read is NaN.
+    """
+
+    def __init__(
+        self,
+        bus: ServoBus,
+        calibration: Calibration,
+        arm_name: str,
+        *,
+        is_position_only: bool = False,
+        return_delays_s: float | None = None,
+    ) -> None:
+        self._bus = bus
+        self._calibration = calibration
+        self._arm_name = arm_name
+        register = PRESENT_POSITION if is_position_only else STATE_BLOCK
+        self._unpack = (_POSITION if is_position_only else _STATE).unpack
+        self._block = BlockRead(register, SERVO_IDS, return_delays_s=return_delays_s)
+        self._is_position_only = is_position_only
+        self._counts: CountTable = np.zeros((_COUNT, 1 if is_position_only else 6), dtype=np.int64)
+        self._status = [0] * _COUNT
+        self._time_s: FloatVector = np.full(_COUNT, -np.inf)
+        # Per joint, when it first missed a read since it was last heard (a joint that nobody asked
+        # is not silent), and whether the newest read heard it.
+        self._silent_since_s: list[float | None] = [None] * _COUNT
+        self._not_read: FloatVector = np.full(_COUNT, np.nan)
+        self._not_read.setflags(write=False)
+        self._ma_per_count: FloatVector = np.full(_COUNT, MA_PER_COUNT)
+        low, high = calibration.range_min_ticks, calibration.range_max_ticks
+        self._units_per_tick = np.full(_COUNT, DEG_PER_TICK)
+        self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
+
+    def prime(self) -> None:
+        """Read until every servo was heard: no sample ever holds a value that nobody sent.
+
+        Raises:
+            ServoTimeout: a servo was never heard.
+        """
+        reply = self._bus.read_block(self._block)
+        for _ in range(FIRST_READ_TRIES - 1):
+            if len(reply.data) == _COUNT:
+                break
+            reply = self._bus.read_block(self._block)
+        silent = [joint_name(servo_id) for servo_id in SERVO_IDS if servo_id not in reply.data]
+        if silent:
+            raise ServoTimeout(
+                f"{', '.join(silent)} of the {self._arm_name} on {self._bus.port.name} "
+                "gave no state: check the plug"
+            )
+        self._take(reply)
+
+    def request(self) -> None:
+        """Ask all servos; returns at once.
+
+        Raises:
+            NotConnected: the port went away. PortBusy: somebody else talks on this bus.
+        """
+        self._bus.refuse_strangers()
+        self._bus.request(self._block)
+
+    def collect(self) -> JointSample:
+        """Wait for the answers."""
+        return self._take(self._bus.collect(self._block))
+
+    def silent_s(self, index: int) -> float:
+        """Return since when a joint has not answered, 0 when it answered the newest read."""
+        since_s = self._silent_since_s[index]
+        return 0.0 if since_s is None else self._bus.clock.now_s() - since_s
+
+    def _take(self, reply: BlockReply) -> JointSample:
+        for index, servo_id in enumerate(SERVO_IDS):
+            data = reply.data.get(servo_id)
+            if data is None:
+                if self._silent_since_s[index] is None:
+                    self._silent_since_s[index] = self._bus.clock.now_s()
+                continue
+            self._counts[index] = self._unpack(data)
+            self._status[index] = reply.status[servo_id]
+            self._time_s[index] = reply.time_s[servo_id]
+            self._silent_since_s[index] = None
+        counts, not_read = self._counts, self._not_read
+        position_deg = ticks_to_deg(_signed(counts[:, 0], 15), self._calibration)
+        status = tuple(self._status)
+        if self._is_position_only:
+            return JointSample(
+                time_s=self._time_s.copy(),
+                position_deg=position_deg,
+                velocity_deg_s=not_read,
+                load_pct=not_read,
+                voltage_v=not_read,
+                temperature_celsius=not_read,
+                current_ma=not_read,
+                status=status,
+            )
+        return JointSample(
+            time_s=self._time_s.copy(),
+            position_deg=position_deg,
+            velocity_deg_s=_signed(counts[:, 1], 15) * self._units_per_tick,
+            load_pct=_signed(counts[:, 2], 10) / 10,
+            voltage_v=counts[:, 3] / 10,
+            temperature_celsius=counts[:, 4].astype(np.float64),
+            current_ma=_signed(counts[:, 5], 15) * self._ma_per_count,
+            status=status,
+        )
+
+
+def _signed(encoded: CountTable, sign_bit: int) -> CountTable:
+    """Decode six sign-magnitude counts."""
+    magnitude = encoded & ((1 << sign_bit) - 1)
+    return np.where(encoded >> sign_bit & 1, -magnitude, magnitude)
