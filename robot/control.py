@@ -41,7 +41,10 @@ from robot.session_pulse import REST_AFTER_S, SessionPulse
 from robot.streams import Asked, ControlStreams
 
 LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
-LOOK_FOR_ALONE_S = 0.5  # afterwards: everything is gone 5 s after the session
+# Without a session everything is gone within 5 s: the walk to rest takes 4 s at most, and release,
+# sockets and guard the rest.
+LOOK_FOR_ALONE_S = 0.5
+ALONE_LIMIT_S = 4.3
 RECONNECT_EVERY_S = 1.0  # while idle
 
 
@@ -100,6 +103,7 @@ class ControlHost:
         self._is_stop_wanted = False
         self._is_off_wanted = False
         self._cause: ControlLost | None = None  # why a drive was stopped, if nobody asked
+        self._alone_since_s: float | None = None  # the session is gone since then
         self._awaiting_release: list[Asked] = []
         self._bus_failure: So101Error | None = None  # while idle
         self._publishes_late = True  # a streamed drive publishes before it asks for the goal
@@ -240,8 +244,11 @@ class ControlHost:
         while (asked := self._streams.next_request(now_s)) is not None:
             self._take(asked, now_s)
         if self._session.silence_s(now_s) > REST_AFTER_S:
-            self._is_ending |= self._session.is_gone
             self._stop_because("the command gives no sign of life")
+        if self._session.is_gone:
+            self._is_ending = True
+            self._alone_since_s = self._alone_since_s or now_s
+            self._is_off_wanted |= now_s - self._alone_since_s > ALONE_LIMIT_S
         if self._count_signals():
             self._is_ending = True
             self._is_off_wanted |= self._count_signals() > 1

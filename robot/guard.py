@@ -26,8 +26,9 @@ from pathlib import Path
 
 SILENCE_S = 1.0  # without a heartbeat; control beats ten times in it
 PRIORITY = 81  # above control's own, where the system grants it: a spinning control cannot hide
-GOODBYE, BEAT, WATCH = b"Q", b"B", b"F"  # control -> guard; WATCH carries path and descriptor
-WATCHING = b"W"  # guard -> control, the answer to each beat and to WATCH
+# Messages of control, by their first byte; the guard sends that byte back. WATCH carries the path
+# and the descriptor of the follower's port; FORGET closes it, for the adapter is gone.
+WATCH, FORGET, BEAT, GOODBYE = b"W", b"F", b"B", b"Q"
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 OFF, ON, UNREACHABLE = "off (read back)", "on (read back)", "not reachable: cut the power"
@@ -51,11 +52,20 @@ _TORQUE_OFF = frame(_BROADCAST, _WRITE, _TORQUE_ENABLE, 0)
 
 def release(port: int) -> dict[str, str]:
     """Broadcast torque-off twice, read every servo back, and return each joint's state."""
-    os.set_blocking(port, False)
+    _make_readable(port)
     time.sleep(_SETTLE_S)
     _write(port, _TORQUE_OFF)
     _write(port, _TORQUE_OFF)
     return {name: _let_go(port, servo_id) for servo_id, name in enumerate(JOINTS, start=1)}
+
+
+def _make_readable(port: int) -> None:
+    """Never wait on the line, and wake for one byte: control may have asked for more (VMIN)."""
+    with contextlib.suppress(OSError, termios.error):
+        os.set_blocking(port, False)
+        mode = termios.tcgetattr(port)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(port, termios.TCSANOW, mode)
 
 
 def _let_go(port: int, servo_id: int) -> str:
@@ -158,16 +168,20 @@ class Guard:
             self._watched.remove(self._link)
             return False
         self._beat_s = time.monotonic()
-        if message == GOODBYE:
-            return True
+        kind = message[:1]
+        if kind in (WATCH, FORGET):
+            self._forget()
         if descriptors:
-            if self._port is not None:
-                os.close(self._port)
             self._port = descriptors[0]
-            self._path = message[len(WATCH) :].decode(errors="replace")
+            self._path = message[1:].decode(errors="replace")
         with contextlib.suppress(OSError):  # control does not listen just now
-            self._link.send(WATCHING)
-        return False
+            self._link.send(kind)
+        return kind == GOODBYE
+
+    def _forget(self) -> None:
+        if self._port is not None:
+            os.close(self._port)
+            self._port = None
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

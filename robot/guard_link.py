@@ -29,7 +29,6 @@ class GuardLink:
         self._child = child
         self._link = link
         self._answered_s = -float("inf")
-        self._is_watching_port = False
 
     @classmethod
     def start(cls, folder: Path) -> Self:
@@ -58,23 +57,24 @@ class GuardLink:
         return self._child.pid
 
     def watch(self, path: str, descriptor: int) -> None:
-        """Hand over the follower's port, and wait until the guard has it.
+        """Hand over the follower's port; returns when the guard has it.
 
         Raises:
             ControlLost: there is no guard that answers.
         """
-        self._answered_s = -float("inf")
         with contextlib.suppress(OSError):
             socket.send_fds(self._link, [guard.WATCH + os.fsencode(path)], [descriptor])
-        deadline_s = time.monotonic() + START_S
-        while not self.is_watching(time.monotonic()):
-            if time.monotonic() > deadline_s or self._child.poll() is not None:
-                raise ControlLost(
-                    "the guard process does not answer: torque stays off, for nobody would take it "
-                    "off if control died; start the command again"
-                )
-            time.sleep(0.005)
-            self._listen(time.monotonic())
+        self._await(guard.WATCH)
+
+    def forget(self) -> None:
+        """Have the guard close the port: its adapter is gone, and the next may have its name.
+
+        Raises:
+            ControlLost: there is no guard that answers.
+        """
+        with contextlib.suppress(OSError):
+            self._link.send(guard.FORGET)
+        self._await(guard.FORGET)
 
     def beat(self, now_s: float) -> None:
         """Show a sign of life and hear the guard's."""
@@ -97,10 +97,25 @@ class GuardLink:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(1.0)
 
-    def _listen(self, now_s: float) -> None:
+    def _await(self, kind: bytes) -> None:
+        deadline_s = time.monotonic() + START_S
+        while not self._listen(time.monotonic(), kind):
+            if time.monotonic() > deadline_s or self._child.poll() is not None:
+                raise ControlLost(
+                    "the guard process does not answer: torque stays off, for nobody would take it "
+                    "off if control died; start the command again"
+                )
+            time.sleep(0.005)
+
+    def _listen(self, now_s: float, kind: bytes = b"") -> bool:
+        """Take the guard's answers; tell whether one was to a message of that kind."""
+        is_there = False
         with contextlib.suppress(OSError):
-            while self._link.recv(16):
+            while answer := self._link.recv(16):
                 self._answered_s = now_s
+                is_there |= answer == kind
+            self._answered_s = -float("inf")  # closed: the guard is gone
+        return is_there
 
 
 class GuardedClock:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from robot.rest import RestGoals
-
 from robot.arm import Follower, Leader
+from robot.arm_pair import ArmPair
 from robot.bus import ServoBus
 from robot.calibration_store import stored_calibration
 from robot.control import ControlHost, Hosted, Surroundings
@@ -26,12 +25,14 @@ from robot.devices import open_devices
 from robot.errors import So101Error
 from robot.guard_link import GuardedClock, GuardLink
 from robot.health import HealthMonitor
+from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
 from robot.messages import Facts, Failure, Refused
 from robot.port import ServoPort
 from robot.realtime import go_realtime
 from robot.registers import NAMES
+from robot.rest import RestGoals
 from robot.rig import RigProfile, load_rig
 from robot.run_folder import RunLog
 from robot.session_pulse import SessionPulse
@@ -124,6 +125,7 @@ def _open(
 
     def open_follower_bus() -> ServoBus:
         """Open the follower's port; the guard gets it before anything is powered through it."""
+        guard.forget()
         path = devices.port_path(profile.follower.port)
         port = ServoPort.open(path, clock)
         guard.watch(path, port.ser.fileno())
@@ -134,8 +136,11 @@ def _open(
         bus = ServoBus(ServoPort.open(devices.port_path(profile.leader.port), clock), clock)
         stack.callback(bus.close)
         leader = Leader.open(bus, stored_calibration(profile, "leader"))
-    follower = Follower.open(open_follower_bus(), stored_calibration(profile, "follower"), clock)
-    stack.callback(lambda: follower.bus.close())  # the one it has then
+    follower = Follower.open(
+        open_follower_bus(), stored_calibration(profile, "follower"), clock, open_follower_bus
+    )
+    stack.callback(lambda: follower.bus.close())  # noqa: PLW0108 - the bus that it has then
+    pair = None if leader is None else ArmPair(leader, follower)
     limiter = GoalLimiter(
         follower.calibration,
         rate_hz=profile.control_rate_hz,
@@ -144,11 +149,11 @@ def _open(
     low_deg, high_deg = follower.calibration.range_deg
     gains = {name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS}
     return Hosted(
-        arm=follower,
-        leader=None if leader is None else LeaderGoals(leader),
+        arm=follower if pair is None else pair,
+        leader=None if pair is None else LeaderGoals(_LeaderOf(pair)),
         monitor=HealthMonitor(),
         limiter=limiter,
-        new_rest=RestGoals,
+        new_rest=lambda: RestGoals(follower.calibration, limiter.last_sent_deg),
         rate_hz=profile.control_rate_hz,
         facts=Facts(
             control_pid=os.getpid(),
@@ -161,6 +166,17 @@ def _open(
             realtime=go_realtime(),
         ),
     )
+
+
+@dataclass(frozen=True)
+class _LeaderOf:
+    """The leader as it was read together with the follower."""
+
+    pair: ArmPair
+
+    def read(self) -> JointSample:
+        """Return the sample of the tick under way."""
+        return self.pair.read_leader()
 
 
 def _refuse(
