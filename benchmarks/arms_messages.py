@@ -41,6 +41,12 @@ class Fidget(msgspec.Struct, tag="fidget", frozen=True):
     is_on: bool
 
 
+class AddFault(msgspec.Struct, tag="fault", frozen=True):
+    """Let something go wrong from now on, as `so101 twin --fault` says it; answered Begun."""
+
+    text: str
+
+
 class LetGo(msgspec.Struct, tag="let_go", frozen=True):
     """Switch all torque off, as pulling the plug would; answered with Torque."""
 
@@ -82,4 +88,4 @@ class ArmsLog(msgspec.Struct, frozen=True):
     cpu_s: float  # of the emulator
 
 
-Request = Begin | Report | CountGoals | Fidget | LetGo | AskTorque
+Request = Begin | Report | CountGoals | Fidget | AddFault | LetGo | AskTorque

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.arms_messages import (
+    AddFault,
     ArmsLog,
     ArmsReady,
     AskTorque,
@@ -46,6 +47,7 @@ from robot.registers import (
     TORQUE_ENABLE,
     Register,
 )
+from sim.faults import parse_fault
 from sim.servo import ServoBank
 from sim.servo_motor import LEADER_GEAR, STEPS_PER_RAD
 
@@ -91,15 +93,15 @@ class ArmsProcess:
         """Serve until standard input ends."""
         decoder = msgspec.json.Decoder(Request)
         stdin = sys.stdin.fileno()
-        watched = [*self._lines, stdin]
         pending = b""
         gc.collect()
         gc.freeze()
         gc.disable()
         while True:
-            ready = select.select(watched, [], [], self._wait_s())[0]
+            plugged = [line for line in self._lines if line.fileno() >= 0]
+            ready = select.select([*plugged, stdin], [], [], self._wait_s())[0]
             now_s = time.monotonic()
-            for line in self._lines:
+            for line in plugged:
                 if line in ready:
                     line.take(now_s)
             is_busy = self._send_replies()
@@ -148,6 +150,8 @@ class ArmsProcess:
             self._changes.append(Change(time.monotonic(), self._fidget_ticks))
         if now_s >= self._next_step_s:
             self._next_step_s = now_s + STEP_S
+            for line in self._lines:
+                line.follow_cable(now_s)
             motors = self._follower.bank.motors
             goal_rad = (np.array([motor.goal_tick for motor in motors]) - 2048) / STEPS_PER_RAD
             is_on = self._registers(self._follower, TORQUE_ENABLE)
@@ -172,6 +176,10 @@ class ArmsProcess:
                 return GoalCount(len(self._follower.goals))
             case Report():
                 return self._log(now_s)
+            case AddFault(text=text):
+                arm, fault = parse_fault(text)
+                (self._leader if arm == "leader" else self._follower).faults.add(fault)
+                return Begun(now_s)
             case LetGo():
                 for line in self._lines:
                     line.bank.handle(_write_frame(BROADCAST_ID, TORQUE_ENABLE, 0), now_s)

@@ -42,7 +42,7 @@ def lateness_s(times_s: Sequence[float], period_s: float) -> tuple[NDArray[np.fl
     """
     if not times_s:
         return np.empty(0), 0
-    times: NDArray[np.float64] = np.array(times_s)
+    times: NDArray[np.float64] = np.fromiter(times_s, np.float64)
     phase = np.mod(times - times[0] + period_s / 2, period_s) - period_s / 2
     origin_s = times[0] + float(np.percentile(phase, _EARLIEST_PERCENT))
     late = np.empty(len(times))

@@ -34,6 +34,7 @@ class Contest:
     activity: Activity
     rate_hz: float
     is_fifo_refused: bool = False  # this project only: LeRobot never asks
+    duration_s: float | None = None  # teleop ends by itself after so long; None: when told to
 
     @property
     def is_recording(self) -> bool:
@@ -86,7 +87,8 @@ def our_command(contest: Contest, place: Place) -> list[str]:
     if contest.is_fifo_refused:
         words = [sys.executable, "-m", "benchmarks.without_realtime", *words]
     if not contest.is_recording:
-        return [*words, "teleop", "--rig", str(rig)]
+        timed = [] if contest.duration_s is None else ["--duration-s", f"{contest.duration_s:g}"]
+        return [*words, "teleop", "--rig", str(rig), *timed]
     output = str(place.folder / "session")
     unattended = ["--unattended", "--episodes", "1", "--episode-s", "3600", "--reset-s", "0"]
     return [*words, "record", "--rig", str(rig), "--output", output, "--no-export", *unattended]
@@ -98,7 +100,8 @@ def lerobot_command(contest: Contest, place: Place) -> list[str]:
     arms = lerobot_arms(place)
     rate = f"{contest.rate_hz:g}"
     if not contest.is_recording:
-        return [*words, "teleop", *arms, f"--fps={rate}"]
+        timed = [] if contest.duration_s is None else [f"--teleop_time_s={contest.duration_s:g}"]
+        return [*words, "teleop", *arms, f"--fps={rate}", *timed]
     return [
         *words,
         "record",

@@ -10,11 +10,13 @@ nothing of it is ever loaded where this project's loop runs.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.bus_block import Reader, serve_blocks
 from robot.joints import JOINTS
@@ -49,6 +51,7 @@ def lerobot_bus(device: str, calibration: Path) -> Generator[Reader]:
 def run_command(name: str, options: Sequence[str]) -> None:
     """Run LeRobot's own command in this process."""
     sys.argv = [f"lerobot-{name}", *options]
+    signal.signal(signal.SIGUSR1, _lose_cameras)
     if name == "teleop":
         from lerobot.scripts import lerobot_teleoperate
 
@@ -57,6 +60,13 @@ def run_command(name: str, options: Sequence[str]) -> None:
         from lerobot.scripts import lerobot_record
 
         lerobot_record.main()
+
+
+def _lose_cameras(_number: int, _frame: FrameType | None) -> None:
+    """Let every camera report what OpenCVCamera reports of an unplugged one: not connected."""
+    from lerobot.cameras.zmq import ZMQCamera
+
+    ZMQCamera.is_connected = property(lambda _: False)
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) ->
             cameras = stack.enter_context(Child("benchmarks.camera_replay", str(frames)))
             streams = cameras.hear(ReplayReady)
         place = Place(folder, ready.leader, ready.follower, streams)
-        running = stack.enter_context(_started(contest, place))
+        running = stack.enter_context(started(contest, place))
         window = _watch(running, arms, cameras, folder, seconds)
         ended = _stop(running, contest)
         torque = arms.ask(AskTorque(), Torque).follower
@@ -124,7 +124,7 @@ def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) ->
 
 
 @contextmanager
-def _started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes]]":
+def started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes]]":
     """Start the command with a runtime folder of its own; it never outlives this."""
     with _runtime_folder() as runtime, (place.folder / "said.log").open("wb") as said:
         process = subprocess.Popen(
@@ -150,6 +150,20 @@ def _runtime_folder() -> Generator[Path]:
         yield Path(name)
 
 
+def wait_for_goals(running: "subprocess.Popen[bytes]", arms: Child, folder: Path) -> None:
+    """Return when the first goal has come.
+
+    Raises:
+        NotConnected: the command ended, or none came in two minutes; with what it said last.
+    """
+    deadline_s = time.monotonic() + FIRST_GOAL_S
+    while arms.ask(CountGoals(), GoalCount).goals == 0:
+        _check_alive(running, folder)
+        if time.monotonic() > deadline_s:
+            raise NotConnected(f"no goal came within {FIRST_GOAL_S:g} s: {_tail(folder)}")
+        time.sleep(_POLL_S)
+
+
 def _watch(
     running: "subprocess.Popen[bytes]",
     arms: Child,
@@ -158,12 +172,7 @@ def _watch(
     seconds: float,
 ) -> Window:
     """Wait for the loop to stand, then note one window."""
-    deadline_s = time.monotonic() + FIRST_GOAL_S
-    while arms.ask(CountGoals(), GoalCount).goals == 0:
-        _check_alive(running, folder)
-        if time.monotonic() > deadline_s:
-            raise NotConnected(f"no goal came within {FIRST_GOAL_S:g} s: {_tail(folder)}")
-        time.sleep(_POLL_S)
+    wait_for_goals(running, arms, folder)
     time.sleep(SETTLE_S)
     _check_alive(running, folder)
     arms.ask(Fidget(is_on=True), Begun)
@@ -242,6 +251,10 @@ def _check_alive(running: "subprocess.Popen[bytes]", folder: Path) -> None:
         raise NotConnected(f"the command ended with {running.returncode}: {_tail(folder)}")
 
 
+def said_lines(folder: Path) -> list[str]:
+    """Return what the command of this run has said."""
+    return (folder / "said.log").read_text(errors="replace").splitlines()
+
+
 def _tail(folder: Path) -> str:
-    lines = (folder / "said.log").read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_LOG_LINES:])
+    return "\n".join(said_lines(folder)[-_LOG_LINES:])

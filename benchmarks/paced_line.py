@@ -15,6 +15,7 @@ import tty
 from collections import deque
 
 from robot.registers import GOAL_POSITION
+from sim.fault_injector import FaultInjector
 from sim.servo import BITS_A_BYTE, ServoBank
 
 BAUD_HZ = 1_000_000
@@ -28,6 +29,7 @@ class PacedLine:
 
     def __init__(self, bank: ServoBank) -> None:
         self.bank = bank
+        self.faults = FaultInjector(bank)
         self.goals: list[tuple[float, bytes]] = []  # last byte on the wire, the parameters
         self.samples: list[float] = []  # when the servos took the values of a block read
         self.pacing_s: list[float] = []  # how much later than due each reply left
@@ -59,9 +61,9 @@ class PacedLine:
         end_s = max(now_s, self._line_free_s) + len(packet) * BYTE_S
         self._line_free_s = end_s
         self._note(packet, end_s)
-        for reply in self.bank.handle(packet, now_s, BAUD_HZ):
+        for reply in self.faults.handle(packet, now_s, BAUD_HZ):
             self._line_free_s = end_s + reply.delay_s
-            self._outgoing.append((self._line_free_s, reply.data))
+            self._outgoing.append((self._line_free_s + reply.late_s, reply.data))
 
     def send_due(self) -> None:
         """Send the replies that are due, each at its time or as soon after it as possible."""
@@ -84,10 +86,19 @@ class PacedLine:
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._slave, termios.TIOCNXCL)
 
+    def follow_cable(self, now_s: float) -> None:
+        """Let faults go on; the adapter that a fault pulls does not come back."""
+        self.faults.advance(now_s)
+        if not self.faults.is_plugged:
+            self.close()
+
     def close(self) -> None:
-        """Close both ends."""
-        os.close(self._master)
-        os.close(self._slave)
+        """Close both ends, as pulling the cable does; may be called twice."""
+        for descriptor in (self._master, self._slave):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._master = self._slave = -1
+        self._outgoing.clear()
 
     def _note(self, packet: bytes, end_s: float) -> None:
         """Keep goals and reads of present values; a write of the host holds whole frames."""
