@@ -6,6 +6,7 @@ rest pose and lets go. The second stop (any signal again, while it walks too): i
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,10 +80,12 @@ class Driver:
         source: GoalSource | None,
         listeners: Sequence[TickListener],
         is_over: Callable[[], bool],
+        view: AbstractContextManager[object] | None = None,
     ) -> None:
         """Power the follower, drive it until it is over or somebody stops, and let it go.
 
-        Powers nothing when somebody asked to stop before.
+        Powers nothing when somebody asked to stop before. `view`, what shows the drive, is closed
+        before the last word: how the joints were left.
 
         Raises:
             So101Error: it could not be powered, or (no refusal then) what ended the drive.
@@ -92,7 +95,7 @@ class Driver:
         try:
             if not self.stop():
                 self.control.torque_on()
-                with under_way():
+                with under_way(), view or nullcontext():
                     torque = self.control.drive(
                         source,
                         listeners=[*listeners, _Hint(self.stop, self.say)],

@@ -73,10 +73,10 @@ def main(args: Args) -> int:
             console.print(line, highlight=False)
         source, listeners, is_stopping = open_source(keys, control.facts, console)
         is_time_up = TimeUp(rig.clock, args.duration_s)
-        with TeleopView(console) as view:
-            Driver(control, stop, console).drive(
-                source, [*listeners, view], lambda: is_stopping() or is_time_up()
-            )
+        view = TeleopView(console)
+        Driver(control, stop, console).drive(
+            source, [*listeners, view], lambda: is_stopping() or is_time_up(), view
+        )
         if keys is not None and keys.failure is not None:
             raise keys.failure
     return 0

@@ -4,8 +4,10 @@ The environment is set when this file is imported, before any test imports lerob
 numpy: they read it at import.
 """
 
+import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -33,6 +35,16 @@ settings.register_profile(
 settings.load_profile("so101")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Tests are no package (LeRobot's draccus installs a top-level `tests`): loaded by its path.
+_spec = importlib.util.spec_from_file_location(
+    "command_bench", Path(__file__).with_name("command_bench.py")
+)
+assert _spec is not None
+assert _spec.loader is not None
+_module = importlib.util.module_from_spec(_spec)
+sys.modules["command_bench"] = _module
+_spec.loader.exec_module(_module)
 
 
 def pytest_unconfigure() -> None:
