@@ -20,7 +20,7 @@ from robot.joint_limiter import JointLimiter
 from robot.joint_sample import JointSample
 from robot.joints import JOINTS, Calibration, FloatVector
 from robot.loop import Goal
-from robot.table import TableLimit
+from robot.table import TABLE_ALLOWANCE_M, Floor
 
 _COUNT = len(JOINTS)
 _MARGIN_DEG = (rules.RANGE_MARGIN_DEG,) * 5 + (0.0,)
@@ -49,7 +49,7 @@ class GoalLimiter:
             )
         ]
         self._reject_deg = rules.reject_band_deg(rate_hz)
-        self._table = None if table_height_m is None else TableLimit(table_height_m)
+        self._table = None if table_height_m is None else Floor(table_height_m - TABLE_ALLOWANCE_M)
         self._last_s = -math.inf  # of the last call
         self.rearm()
 

@@ -21,6 +21,7 @@ SCHEMA = 1
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Pixels = Annotated[int, msgspec.Meta(ge=16, le=8192)]
 FramesPerSecond = Annotated[int, msgspec.Meta(ge=1, le=240)]
+Degrees = Annotated[float, msgspec.Meta(ge=-180.0, le=180.0)]
 
 
 class ArmProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +65,12 @@ class RigProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset_fps: FramesPerSecond = 30
     # Default: no-load speed of the servo, so that nothing asks for more.
     max_speed_deg_s: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 270.0
+    # Height of the table over the plane that the follower's foot stands on; no goal goes far below.
+    # Absent: goals may go anywhere the joints can.
+    table_height_m: Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)] | None = None
+    # Where the arm walks to after a stop, the five joints before the gripper, which keeps what it
+    # holds. Absent: folded up.
+    rest_deg: tuple[Degrees, Degrees, Degrees, Degrees, Degrees] | None = None
     twin: TwinProfile | None = None
 
 
@@ -121,7 +128,8 @@ def _faulty_key(message: str) -> str:
     path = re.search(r"`\$([^`]*)`", message)
     if unknown:
         return unknown.group(1)
-    return re.split(r"[.\[\]]+", path.group(1).rstrip("]."))[-1] if path else "schema"
+    keys = re.findall(r"[A-Za-z_][\w-]*", path.group(1)) if path else []
+    return keys[-1] if keys else "schema"
 
 
 def _line_of(text: str, key: str) -> int:

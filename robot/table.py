@@ -14,11 +14,11 @@ _SPARE_M = 1e-5  # aimed higher by so much, since heights are not quite straight
 _WEAK_M2_RAD2 = 1e-6  # joints whose slopes together are less than 1 mm a radian do not lift
 
 
-class TableLimit:
-    """Keeps goals of one arm above a table at `table_height_m` in its base frame."""
+class Floor:
+    """Keeps goals of one arm above a height, metres in its base frame."""
 
-    def __init__(self, table_height_m: float) -> None:
-        self._floor_m = table_height_m - TABLE_ALLOWANCE_M
+    def __init__(self, height_m: float) -> None:
+        self._height_m = height_m
         self._heights = ArmHeights()
 
     def lowest_m(self, position_deg: Sequence[float]) -> float:
@@ -34,8 +34,7 @@ class TableLimit:
     ) -> Sequence[float]:
         """Return the goal, or one that is higher; never one below the floor.
 
-        The floor is the table less its allowance, or the last goal where that is lower: an arm that
-        starts below may only rise.
+        An arm that starts below the floor may only rise.
 
         Args:
             goal_deg: six joints that the other limits have passed.
@@ -44,9 +43,9 @@ class TableLimit:
             high_deg: to here.
         """
         lowest = self._heights.lowest(goal_deg)
-        if lowest.height_m >= self._floor_m:
+        if lowest.height_m >= self._height_m:
             return goal_deg
-        floor_m = min(self._floor_m, self.lowest_m(last_deg))
+        floor_m = min(self._height_m, self.lowest_m(last_deg))
         lifted_deg = list(goal_deg)
         for _ in range(_LIFT_STEPS):
             if lowest.height_m >= floor_m:

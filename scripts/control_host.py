@@ -30,6 +30,7 @@ from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
 from robot.messages import Facts, Failure, Refused
 from robot.port import ServoPort
+from robot.posix_line import PosixLine
 from robot.realtime import go_realtime
 from robot.registers import NAMES
 from robot.rest import RestGoals
@@ -128,7 +129,9 @@ def _open(
         guard.forget()
         path = devices.port_path(profile.follower.port)
         port = ServoPort.open(path, clock)
-        guard.watch(path, port.ser.fileno())
+        line = port.ser
+        assert isinstance(line, PosixLine), "a port opened by path is a device of this machine"
+        guard.watch(path, line.fileno())
         return ServoBus(port, clock)
 
     leader: Leader | None = None
@@ -145,6 +148,7 @@ def _open(
         follower.calibration,
         rate_hz=profile.control_rate_hz,
         max_speed_deg_s=profile.max_speed_deg_s,
+        table_height_m=profile.table_height_m,
     )
     low_deg, high_deg = follower.calibration.range_deg
     gains = {name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS}
@@ -153,7 +157,9 @@ def _open(
         leader=None if pair is None else LeaderGoals(_LeaderOf(pair)),
         monitor=HealthMonitor(),
         limiter=limiter,
-        new_rest=lambda: RestGoals(follower.calibration, limiter.last_sent_deg),
+        new_rest=lambda: RestGoals(
+            follower.calibration, limiter.last_sent_deg, profile.rest_deg, profile.table_height_m
+        ),
         rate_hz=profile.control_rate_hz,
         facts=Facts(
             control_pid=os.getpid(),

@@ -99,6 +99,7 @@ class Rig:
             follower.calibration,
             rate_hz=self.profile.control_rate_hz,
             max_speed_deg_s=self.profile.max_speed_deg_s,
+            table_height_m=self.profile.table_height_m,
         )
 
     def require_control(self, flag: str) -> TwinControl:

@@ -1,0 +1,130 @@
+"""The walk to rest: a goal source that folds the arm up, wherever it is, clear of the table.
+
+It freezes a moment, so that a person sees that the stop was heard, and then goes from the last goal
+(not from where the arm sags to: that would let it dip) along a path laid out beforehand. The
+gripper keeps what it holds.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robot.joint_sample import JointSample
+from robot.joints import GRIPPER, Calibration, FloatVector
+from robot.loop import Goal
+from robot.table import Floor
+
+# Folded: the forearm leans on the shoulder, the fingers hover 34 mm over the table, and the arm
+# stays put without torque. The five joints before the gripper; found with the twin.
+REST_DEG = (0.0, -95.5, 94.5, 38.0, 0.0)
+FREEZE_S = 0.2
+SPEED_DEG_S = 60.0  # of the joint that has farthest to go
+ACCELERATION_DEG_S2 = 200.0
+# How much higher than the table the path stays where it starts higher: more than an arm that has
+# half its torque sags.
+CLEARANCE_M = 0.03
+ARRIVED_DEG = 5.0  # a folded arm leans on itself, and may stay a little away from its goal
+SETTLE_S = 1.0  # then it has had the time it may take
+_SPACING_DEG = 2.0  # between the points of the path
+_MOST_POINTS = 200  # twice the farthest way there is
+
+
+class RestGoals:
+    """A walk from one pose to the rest pose, at most 4 s long.
+
+    Args:
+        calibration: of the follower; the rest pose is clipped to its range.
+        start_deg: the last goal sent, six joints; None: where the arm stands.
+        rest_deg: five joints, degrees.
+        table_height_m: in the base frame; most arms stand on the table they work on.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        start_deg: FloatVector | None,
+        rest_deg: Sequence[float] | None = None,
+        table_height_m: float | None = None,
+    ) -> None:
+        low_deg, high_deg = calibration.range_deg
+        wanted_deg = REST_DEG if rest_deg is None else rest_deg
+        self._rest_deg = np.clip(wanted_deg, low_deg[:GRIPPER], high_deg[:GRIPPER])
+        self._floor = Floor((table_height_m or 0.0) + CLEARANCE_M)
+        self._start_deg = start_deg
+        self._start_s: float | None = None
+        self.is_done = False  # arrived, or has had the time it may take
+
+    @property
+    def duration_s(self) -> float:
+        """How long the walk takes, once it has begun."""
+        return FREEZE_S + self._walk_s
+
+    def goal(self, observed: JointSample, now_s: float) -> Goal:
+        """Return the place on the path that belongs to now."""
+        if self._start_s is None:
+            self._start_s = now_s
+            self._lay_out(observed.position_deg if self._start_deg is None else self._start_deg)
+        walked_s = now_s - self._start_s - FREEZE_S
+        goal_deg = self._at(travelled_deg(walked_s, self._length_deg))
+        if walked_s >= self._walk_s:
+            error_deg = np.abs(goal_deg - observed.position_deg)[:GRIPPER]
+            has_arrived = bool(error_deg.max() <= ARRIVED_DEG)
+            self.is_done = has_arrived or walked_s >= self._walk_s + SETTLE_S
+        return Goal(goal_deg, now_s)
+
+    def _lay_out(self, start_deg: FloatVector) -> None:
+        """Lay the path: straight towards the end, and round what is near the table.
+
+        A pose from which no way leads round (of those that an arm can have, none was found) is
+        left straight; the limits on the way still hold.
+        """
+        end_deg = np.append(self._rest_deg, start_deg[GRIPPER])
+        rows: list[Sequence[float]] = [start_deg.tolist()]
+        while len(rows) <= _MOST_POINTS:
+            here_deg = np.array(rows[-1])
+            way_deg = end_deg - here_deg
+            farthest_deg = float(np.abs(way_deg).max())
+            if farthest_deg <= _SPACING_DEG:
+                break
+            straight_deg: list[float] = (
+                here_deg + way_deg * (_SPACING_DEG / farthest_deg)
+            ).tolist()
+            low_deg: list[float] = (here_deg - 2.0 * _SPACING_DEG).tolist()
+            high_deg: list[float] = (here_deg + 2.0 * _SPACING_DEG).tolist()
+            row = self._floor.lift(straight_deg, rows[-1], low_deg, high_deg)
+            if row is rows[-1]:
+                break
+            rows.append(row)
+        rows.append(end_deg.tolist())
+        self._rows_deg = np.array(rows)
+        steps_deg = np.abs(np.diff(self._rows_deg, axis=0)).max(axis=1)
+        self._places_deg = np.concatenate([[0.0], np.cumsum(steps_deg)])
+        self._length_deg = float(self._places_deg[-1])
+        self._walk_s = walk_s(self._length_deg)
+
+    def _at(self, place_deg: float) -> FloatVector:
+        return np.array(
+            [np.interp(place_deg, self._places_deg, joint) for joint in self._rows_deg.T]
+        )
+
+
+def walk_s(length_deg: float) -> float:
+    """Return how long a way takes: faster and faster, evenly, and slower and slower."""
+    speed_up_deg = SPEED_DEG_S**2 / ACCELERATION_DEG_S2  # and slow down
+    if length_deg < speed_up_deg:
+        return 2.0 * math.sqrt(length_deg / ACCELERATION_DEG_S2)
+    return length_deg / SPEED_DEG_S + SPEED_DEG_S / ACCELERATION_DEG_S2
+
+
+def travelled_deg(walked_s: float, length_deg: float) -> float:
+    """Return how much of a way is behind one after a time: 0 before it, all of it afterwards."""
+    duration_s = walk_s(length_deg)
+    if walked_s <= 0.0:
+        return 0.0
+    if walked_s > duration_s / 2.0:
+        return length_deg - travelled_deg(duration_s - walked_s, length_deg)
+    speed_up_s = min(SPEED_DEG_S / ACCELERATION_DEG_S2, duration_s / 2.0)
+    if walked_s < speed_up_s:
+        return ACCELERATION_DEG_S2 * walked_s**2 / 2.0
+    return ACCELERATION_DEG_S2 * speed_up_s * (walked_s - speed_up_s / 2.0)
