@@ -14,18 +14,14 @@ from robot.arm_setup import (
     check_servos,
     configure,
     read_return_delays_s,
-    seed_goal,
-    torque_limit,
 )
 from robot.bus import ServoBus, joint_name
 from robot.clock import Clock
-from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
+from robot.errors import NotConnected, ServoTimeout, So101Error
 from robot.health import Finding
 from robot.joint_reader import JointReader
 from robot.joint_sample import JointSample
 from robot.joints import (
-    DEG_PER_TICK,
-    JOINTS,
     SERVO_IDS,
     Calibration,
     FloatVector,
@@ -33,25 +29,13 @@ from robot.joints import (
 )
 from robot.packets import SyncWrite
 from robot.power import GLITCH_S, PowerWatch
-from robot.registers import (
-    GOAL_POSITION,
-    GOAL_VELOCITY,
-    LOCK,
-    PRESENT_POSITION,
-    TORQUE_ENABLE,
-    TORQUE_LIMIT,
-)
+from robot.power_on import power_on, seed_powered
+from robot.registers import GOAL_POSITION
 from robot.torque import TorqueState, TorqueStates, release_torque
+from robot.torque_limits import TorqueLimits
 
 # A leader's servo that is silent for longer ends the loop; the follower's are the health monitor's.
 SILENCE_LIMIT_S = 0.5
-# A joint that stands farther outside its range is not powered: somebody has to look at it.
-OUTSIDE_LIMIT_DEG = 2.0
-# A servo drives into its limits by itself, whatever its goal: as slowly as the start ramp.
-LEAD_IN_STEP_S = round(45.0 / DEG_PER_TICK)
-LEAD_IN_MARGIN_S = 0.1
-SINK_S = 2.0
-SINK_STEP_S = 0.05
 
 type Reopen = Callable[[], ServoBus]
 
@@ -123,8 +107,6 @@ class Follower:
         self._low = calibration.range_min_ticks
         self._high = calibration.range_max_ticks
         self._driven: frozenset[int] = frozenset()  # servo ids whose torque we turned on
-        self._limits = {servo_id: torque_limit(servo_id) for servo_id in SERVO_IDS}
-        self._limit_write = SyncWrite(TORQUE_LIMIT, SERVO_IDS)
         self._attach(bus)
 
     def _attach(self, bus: ServoBus) -> None:
@@ -132,6 +114,7 @@ class Follower:
         # `configure` leaves all return delays at 0.
         self._reader = JointReader(bus, self.calibration, "follower", return_delays_s=0.0)
         self._power = PowerWatch(bus, self.calibration)
+        self._limits = TorqueLimits(bus)
 
     @classmethod
     def open(
@@ -189,52 +172,15 @@ class Follower:
             (see `torque_state`).
         """
         try:
-            outside_deg = self._look_outside()
-            for joint in self.calibration.joints:
-                self._limits[joint.id] = torque_limit(joint.id)
-                self.bus.write_verified(joint.id, TORQUE_LIMIT, self._limits[joint.id])
-                if joint.id in outside_deg:
-                    self.bus.write_verified(joint.id, GOAL_VELOCITY, LEAD_IN_STEP_S)
-                seed_goal(self.bus, joint)
-                self.bus.write_verified(joint.id, TORQUE_ENABLE, 1)
-                self.bus.write(joint.id, LOCK, 1)
-            self._lead_in(outside_deg)
+            power_on(self.bus, self.calibration, self.clock)
             self._reader.prime()
         except So101Error:
             self.release()
             raise
+        self._limits.note_full()
         self.torque_state = TorqueStates.of_all(TorqueState.ON)
         self._driven = frozenset(SERVO_IDS)
         self._power.suspects.clear()
-
-    def _look_outside(self) -> dict[int, float]:
-        """Return by servo id how far joints stand outside, before any is powered."""
-        outside_deg: dict[int, float] = {}
-        for joint in self.calibration.joints:
-            present = self.bus.read(joint.id, PRESENT_POSITION)
-            out_deg = max(joint.range_min - present, present - joint.range_max) * DEG_PER_TICK
-            if out_deg > 0.0:
-                outside_deg[joint.id] = out_deg
-        refused = [
-            f"{JOINTS[SERVO_IDS.index(servo_id)]} stands {out_deg:.0f}° outside"
-            for servo_id, out_deg in outside_deg.items()
-            if out_deg > OUTSIDE_LIMIT_DEG
-        ]
-        if refused:
-            raise CalibrationMismatch(
-                f"the follower on {self.bus.port.name}: {', '.join(refused)} its calibrated range: "
-                "move it inside by hand, then start again"
-            )
-        return outside_deg
-
-    def _lead_in(self, outside_deg: dict[int, float]) -> None:
-        """Wait until joints that stood outside were led to their range's end; full speed again."""
-        if not outside_deg:
-            return
-        way_s = max(outside_deg.values()) / DEG_PER_TICK / LEAD_IN_STEP_S
-        self.clock.sleep_until(self.clock.now_s() + way_s + LEAD_IN_MARGIN_S)
-        for servo_id in outside_deg:
-            self.bus.write_verified(servo_id, GOAL_VELOCITY, 0)
 
     def set_torque_limit_pct(self, limit_pct: float) -> None:
         """Limit the torque of every joint, percent of its stall torque; the gripper's stays lower.
@@ -242,26 +188,11 @@ class Follower:
         Raises:
             NotConnected: the port went away.
         """
-        self._limits = {servo_id: torque_limit(servo_id, limit_pct) for servo_id in SERVO_IDS}
-        self.bus.send(self._limit_write, list(self._limits.values()))
+        self._limits.set_pct(limit_pct)
 
     def sink(self, clock: Clock, is_off_wanted: Callable[[], bool] = lambda: False) -> None:
-        """Lower the torque limit step by step to nothing: a raised arm sinks and does not fall.
-
-        Nothing is asked and nothing read, for a joint may be lost; ends early when off is wanted
-        or the port is gone.
-        """
-        first = dict(self._limits)
-        steps = round(SINK_S / SINK_STEP_S)
-        for step in range(steps - 1, -1, -1):
-            if is_off_wanted():
-                return
-            self._limits = {servo_id: limit * step // steps for servo_id, limit in first.items()}
-            try:
-                self.bus.send(self._limit_write, list(self._limits.values()))
-            except NotConnected:
-                return
-            clock.sleep_until(clock.now_s() + SINK_STEP_S)
+        """Lower the torque limit step by step to nothing: a raised arm sinks and does not fall."""
+        self._limits.sink(clock, is_off_wanted)
 
     def restore_power(self) -> tuple[Finding, ...]:
         """Set up joints again that had lost their power, and say which; mostly none.
@@ -275,10 +206,10 @@ class Follower:
         if not self._driven:
             return ()
         is_back = any(
-            self._reader.silent_s(SERVO_IDS.index(servo_id)) == 0.0
+            not self._reader.is_silent(SERVO_IDS.index(servo_id))
             for servo_id in self._power.suspects
         )
-        return self._power.look(is_back, self._limits)
+        return self._power.look(is_back, self._limits.counts)
 
     def release(self) -> TorqueStates:
         """Take torque off, read it back, and say the states; never raises.
@@ -350,7 +281,7 @@ class Follower:
         try:
             check_servos(bus, "follower")
             check_calibration(bus, self.calibration, "follower")
-            powered = self._seed_powered(bus)
+            powered = seed_powered(bus, self.calibration)
         except NotConnected:
             bus.close()
             return False
@@ -361,15 +292,6 @@ class Follower:
         self._driven &= powered
         self._reader.prime()
         return True
-
-    def _seed_powered(self, bus: ServoBus) -> frozenset[int]:
-        """Make the present position the goal of each joint that has torque; return which have."""
-        powered: set[int] = set()
-        for joint in self.calibration.joints:
-            if bus.read(joint.id, TORQUE_ENABLE) != 0:
-                seed_goal(bus, joint)
-                powered.add(joint.id)
-        return frozenset(powered)
 
 
 def _did_not_let_go(arm_name: str, bus: ServoBus, states: TorqueStates) -> str:

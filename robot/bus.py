@@ -9,16 +9,16 @@ counted per servo. Facts of the protocol: docs/provenance.md.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import scservo_sdk
 
-from robot.bus_faults import BusCounters, OwedReplies, Strangers
+from robot.bus_faults import BusCounters
+from robot.bus_input import BusInput
 from robot.clock import Clock
 from robot.errors import ServoTimeout
 from robot.joints import JOINTS, SERVO_IDS
 from robot.packets import (
-    BYTE_S,
     OVERHEAD_BYTES,
     READ,
     WRITE,
@@ -27,14 +27,12 @@ from robot.packets import (
     SizedRead,
     SyncWrite,
     frame,
-    valid_packets,
 )
 from robot.port import EEPROM_MARGIN_S, ServoPort
 from robot.registers import (
     BROADCAST_ID,
     GOAL_POSITION,
     MODEL_NUMBER,
-    PRESENT_POSITION,
     TORQUE_ENABLE,
     Register,
     decode_sign_magnitude,
@@ -66,12 +64,9 @@ class BlockReply:
 
     data: dict[int, bytes]
     status: dict[int, int]
-    # Not later than when the servo began to answer: from the request's last byte on the wire and
-    # the servo's place in the chain.
-    time_s: dict[int, float] = field(default_factory=dict[int, float])
-
-
-_NOTHING = BlockReply({}, {})
+    # When the servos were asked: the request's last byte on the wire. Not later than when a servo
+    # took its values, whether it takes them then or when its turn in the chain comes [unpublished].
+    time_s: float
 
 
 class ServoBus:
@@ -81,16 +76,24 @@ class ServoBus:
         self.port = port
         self.clock = clock
         self.ids = tuple(ids)
-        self.counters = BusCounters()
-        self.status: dict[int, int] = {}  # error byte of each servo's newest reply
         self._sdk = scservo_sdk.PacketHandler(0)
-        self._owed = OwedReplies(clock)
-        self._strangers = Strangers()
+        self._input = BusInput(port, clock)
         self._quiet_until_s = -math.inf  # an acknowledgement may still come until then
         self._asked: SizedRead | None = None  # the block request that is out
+        self._doubtful: list[int] = []  # servos whose reply could be an earlier one
         self._sent_s = 0.0
-        self._is_echo_known = False
         self._goals = SyncWrite(GOAL_POSITION, self.ids)
+        self._torque_off = frame(BROADCAST_ID, WRITE, bytes((TORQUE_ENABLE.address, 0)))
+
+    @property
+    def counters(self) -> BusCounters:
+        """What went wrong so far."""
+        return self._input.counters
+
+    @property
+    def status(self) -> dict[int, int]:
+        """Error byte of each servo's newest reply, by servo id."""
+        return self._input.status
 
     def close(self) -> None:
         """Close the port; may be called twice."""
@@ -119,15 +122,14 @@ class ServoBus:
         """Read one register; raises ServoTimeout after `tries` silent tries."""
         data = self.read_bytes(servo_id, register.address, register.size, tries=tries)
         value = int.from_bytes(data, "little")
-        return (
-            value if register.sign_bit is None else decode_sign_magnitude(value, register.sign_bit)
-        )
+        sign_bit = register.sign_bit
+        return value if sign_bit is None else decode_sign_magnitude(value, sign_bit)
 
     def read_bytes(self, servo_id: int, address: int, size: int, *, tries: int = 3) -> bytes:
         """Read bytes of a servo's table; raises ServoTimeout after `tries` silent tries."""
         for _ in range(tries):
-            self._find_echo(servo_id)
-            asked = self._owed.free_size(servo_id, size)
+            self._begin(servo_id)
+            asked = self._input.owed.free_size(servo_id, size)
             data = self._transact(servo_id, READ, bytes((address, asked)), asked)
             if data is not None:
                 return data[:size]
@@ -144,8 +146,8 @@ class ServoBus:
             self.port.margin_s = EEPROM_MARGIN_S
         try:
             for _ in range(tries):
-                self._find_echo(servo_id)
                 self.clock.sleep_until(self._quiet_until_s)
+                self._begin(servo_id)
                 if self._transact(servo_id, WRITE, parameters, 0) is not None:
                     return
                 self._quiet_until_s = self.clock.now_s() + QUIET_S
@@ -172,58 +174,39 @@ class ServoBus:
 
     # Block transactions: the control loop ---------------------------------------------------------
 
-    def request(self, block: BlockRead) -> bool:
-        """Send a block request and return at once; `collect` waits for the replies.
-
-        Sends nothing and returns False while replies of every length are owed.
-        """
-        self._find_echo(block.ids[0])
-        sized = self._owed.free_read(block)
-        if sized is None:
-            return False
-        self._discard_input()
+    def request(self, block: BlockRead) -> None:
+        """Send a block request and return at once; `collect` waits for the replies."""
+        self._begin(block.ids[0])
+        sized = self._input.owed.free_read(block)
+        self._doubtful = self._input.owed.doubtful(sized)
         self._sent_s = self.clock.now_s()
         self._asked = sized
         self.port.send(sized.request)
-        return True
 
     def collect(self, block: BlockRead) -> BlockReply:
         """Wait for the replies to `request` until its deadline; silent servos are left out.
 
-        Empty, and at once, when `request` sent nothing.
+        Empty, and at once, when something else was asked in between.
         """
         sized = self._asked
-        if sized is None or sized.ids != block.ids:
-            return _NOTHING
+        if sized is None or sized not in block.sized:
+            return BlockReply({}, {}, self.clock.now_s())
         decoded = self._receive(sized)
         self._asked = None
-        if not decoded.is_exact:
-            self._note_faults(sized, decoded)
-        self.status.update(decoded.status)
-        sent_s = self._sent_s
-        times_s = zip(sized.ids, sized.answers_s, strict=True)
-        return BlockReply(
-            decoded.data,
-            decoded.status,
-            {servo_id: sent_s + answer_s for servo_id, answer_s in times_s},
-        )
+        for servo_id in self._doubtful:
+            decoded.data.pop(servo_id, None)
+            decoded.status.pop(servo_id, None)
+        self._input.status.update(decoded.status)
+        return BlockReply(decoded.data, decoded.status, self._sent_s + sized.asked_s)
 
     def read_block(self, block: BlockRead) -> BlockReply:
-        """Request and collect; waits for a free length, so not for the control loop."""
-        if not self.request(block):
-            self.clock.sleep_until(self._owed.all_paid_s)
-            self.request(block)
+        """Request and collect."""
+        self.request(block)
         return self.collect(block)
 
     def refuse_strangers(self) -> None:
-        """Look whether somebody else talks on this bus: packets nobody here asked for, and many.
-
-        Raises:
-            PortBusy: so it is; names who has the port open.
-        """
-        if self._strangers.are_sure:
-            self._strangers = Strangers()
-            self.port.refuse_sharing()
+        """Look, once a tick, whether somebody else talks on this bus; raises PortBusy if so."""
+        self._input.refuse_strangers()
 
     def write_goals(self, ticks: Sequence[int]) -> None:
         """Send one goal position a servo in one packet; nothing answers."""
@@ -238,54 +221,41 @@ class ServoBus:
         asked = self._asked
         if asked is not None:  # replies on the one wire would spoil it
             self.clock.sleep_until(self._sent_s + asked.longest_s)
-        packet = frame(BROADCAST_ID, WRITE, bytes((TORQUE_ENABLE.address, 0)))
-        self.port.send(packet)
-        self.port.send(packet)
+        self.port.send(self._torque_off)
+        self.port.send(self._torque_off)
 
     # Inside ---------------------------------------------------------------------------------------
+
+    def _begin(self, servo_id: int) -> None:
+        """Prepare a transaction: nothing that is there, or still comes, passes for its reply."""
+        asked, self._asked = self._asked, None
+        if asked is not None:  # interrupted between request and replies
+            for each in asked.ids:
+                self._input.owed.owe(each, asked.size)
+        self._input.find_echo(servo_id)
+        self._input.clear()
 
     def _receive(self, sized: SizedRead) -> Decoded:
         due_s = self._sent_s + sized.longest_s + self.port.latency.latency_s
         received = self.port.receive(sized.reply_bytes, due_s + BLOCK_PATIENCE_S)
         decoded = sized.decode(received)
-        while not decoded.is_exact and len(received) < _LONGEST_ANSWER * sized.reply_bytes:
+        if decoded.is_exact:
+            return decoded
+        if received.startswith(sized.request):  # an adapter that only now begins to echo
+            self.port.is_echoing = True
+            received = received[len(sized.request) :]
+        while len(received) < _LONGEST_ANSWER * sized.reply_bytes:
             missing = sized.still_due(received)
             if missing == 0:
                 break
             part = self.port.receive(missing, due_s + BLOCK_MARGIN_S)
             received += part
-            decoded = sized.decode(received)
             if len(part) < missing:
                 break
-        if not decoded.is_exact and self._owed.has_foreign(received, sized.size, decoded.data):
-            self._strangers.note(self.clock.now_s())
+        decoded = sized.decode(received)
+        if not decoded.is_exact:
+            self._input.look_through(sized, received, decoded)
         return decoded
-
-    def _note_faults(self, sized: SizedRead, decoded: Decoded) -> None:
-        self.counters.resyncs += 1
-        for servo_id in sized.ids:
-            if servo_id in decoded.data:
-                continue
-            self._owed.owe(servo_id, sized.size)
-            if servo_id in decoded.corrupt:
-                self.counters.note_corrupt(servo_id)
-            else:
-                self.counters.note_timeout(servo_id)
-
-    def _discard_input(self) -> None:
-        """Throw away what came since the last transaction; ends what the last one left open."""
-        asked, self._asked = self._asked, None
-        if asked is not None:  # interrupted between request and replies
-            for servo_id in asked.ids:
-                self._owed.owe(servo_id, asked.size)
-        found = self.port.discard_input()
-        if not found:
-            return
-        late, is_foreign = self._owed.sort_out(found)
-        self.counters.late_bytes += late
-        self.counters.unasked_bytes += len(found) - late
-        if is_foreign:
-            self._strangers.note(self.clock.now_s())
 
     def _transact(
         self, servo_id: int, instruction: int, parameters: bytes, size: int
@@ -298,7 +268,6 @@ class ServoBus:
         packet = [0, 0, servo_id, len(parameters) + 2, instruction, *parameters, 0]
         is_answered = False
         try:
-            self._discard_input()
             if self._sdk.txPacket(self.port, packet) != scservo_sdk.COMM_SUCCESS:
                 return None
             self.port.setPacketTimeout(OVERHEAD_BYTES + size)
@@ -317,32 +286,7 @@ class ServoBus:
         finally:
             self.port.is_using = False
             if not is_answered:
-                self._owed.owe(servo_id, size)
-
-    def _find_echo(self, servo_id: int) -> None:
-        """Find out once, before the first transaction, whether the adapter repeats what it sends.
-
-        By a READ of three bytes: its echo has another length (4) than its reply (5).
-        """
-        if self._is_echo_known:
-            return
-        request = frame(servo_id, READ, bytes((PRESENT_POSITION.address, 3)))
-        self.port.discard_input()
-        self.port.send(request)
-        wait_s = (2 * len(request) + 1) * BYTE_S + BLOCK_MARGIN_S + self.port.latency.latency_s
-        deadline_s = self.clock.now_s() + wait_s
-        received = self.port.receive(len(request), deadline_s)
-        is_echo = received == request
-        if is_echo:
-            received = self.port.receive(OVERHEAD_BYTES + 3, deadline_s)
-        elif len(received) == len(request):
-            received += self.port.receive(1, deadline_s)
-        is_reply = (servo_id, 3) in valid_packets(received)
-        if not is_reply:
-            self._owed.owe(servo_id, 3)
-        # Without either, nobody is there yet: asked again before the next transaction.
-        self.port.is_echoing = is_echo
-        self._is_echo_known = is_echo or is_reply
+                self._input.owed.owe(servo_id, size)
 
     def _timeout(self, servo_id: int, verb: str, address: int, tries: int) -> ServoTimeout:
         return ServoTimeout(

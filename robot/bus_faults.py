@@ -1,14 +1,15 @@
 """What went wrong on a bus: counters per servo, replies still owed, strangers on the wire."""
 
+import math
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from robot.clock import Clock
 from robot.packets import OVERHEAD_BYTES, BlockRead, SizedRead, valid_packets
 
 # How long a missing reply may still come. Seen to be late: 70 ms (a hiccup of host and adapter).
-OWED_S = 0.25
+OWED_S = 0.2
 # So many transactions with packets of others, in so long, are no accident.
 SHARED_COUNT = 10
 SHARED_WINDOW_S = 1.0
@@ -67,18 +68,25 @@ class OwedReplies:
         """Remember a reply of `size` bytes of data that may still come."""
         self._until_s[servo_id, size] = self._clock.now_s() + OWED_S
 
-    def free_read(self, block: BlockRead) -> SizedRead | None:
+    def free_read(self, block: BlockRead) -> SizedRead:
         """Return the shortest form of a block read that no late reply can pass for.
 
-        None when there is none: eight in a row went unanswered within a quarter of a second.
+        Where every length is owed (a servo is mute, at a high rate), the one that has been for
+        longest: then `doubtful` names the servos that are not to be believed.
         """
         if not self._until_s:
             return block.sized[0]
         self._forget_old()
-        for sized in block.sized:
-            if not any((servo_id, sized.size) in self._until_s for servo_id in block.ids):
-                return sized
-        return None
+        return min(block.sized, key=lambda sized: self._owed_until_s(block.ids, sized.size))
+
+    def _owed_until_s(self, ids: Iterable[int], size: int) -> float:
+        return max(self._until_s.get((servo_id, size), -math.inf) for servo_id in ids)
+
+    def doubtful(self, sized: SizedRead) -> list[int]:
+        """Return the servos whose reply to this read could be one to an earlier read."""
+        if not self._until_s:
+            return []
+        return [servo_id for servo_id in sized.ids if (servo_id, sized.size) in self._until_s]
 
     def free_size(self, servo_id: int, size: int) -> int:
         """Return how many bytes to ask a servo for instead of `size`, so that a reply is new.
@@ -90,11 +98,6 @@ class OwedReplies:
         while (servo_id, asked) in self._until_s:
             asked += 1
         return asked
-
-    @property
-    def all_paid_s(self) -> float:
-        """When nothing is owed any more, unless something goes wrong anew."""
-        return max(self._until_s.values(), default=self._clock.now_s())
 
     def sort_out(self, found: bytes) -> tuple[int, bool]:
         """Return how many bytes found between transactions are late, and whether others spoke.

@@ -97,6 +97,10 @@ class JointReader:
         """Wait for the answers."""
         return self._take(self._bus.collect(self._block))
 
+    def is_silent(self, index: int) -> bool:
+        """Tell whether a joint did not answer the newest read."""
+        return self._silent_since_s[index] is not None
+
     def silent_s(self, index: int) -> float:
         """Return since when a joint has not answered, 0 when it answered the newest read."""
         since_s = self._silent_since_s[index]
@@ -111,7 +115,7 @@ class JointReader:
                 continue
             self._counts[index] = self._unpack(data)
             self._status[index] = reply.status[servo_id]
-            self._time_s[index] = reply.time_s[servo_id]
+            self._time_s[index] = reply.time_s
             self._silent_since_s[index] = None
         counts, not_read = self._counts, self._not_read
         position_deg = ticks_to_deg(_signed(counts[:, 0], 15), self._calibration)

@@ -16,8 +16,9 @@ from robot.registers import BROADCAST_ID, Register, encode_sign_magnitude
 BYTE_S = 10e-6  # 8N1 at 1 Mbps: ten bit times a byte
 LONGEST_RETURN_DELAY_S = 254 * 2e-6  # register 7 at its largest
 TURNAROUND_S = 100e-6  # a servo's own, beyond its return delay [10..100 us is plausible]
-# Lengths of one block read: how many unanswered requests can be told apart from the next one.
-SIZES = 8
+# Lengths of one block read: how many unanswered requests can be told apart from the next one. At
+# 100 Hz nearly as long as a reply may be late.
+SIZES = 16
 
 WRITE = 0x03
 READ = 0x02
@@ -80,10 +81,8 @@ class SizedRead:
         self.reply_bytes = self.stride * len(ids)
         self.wire_s = (len(self.request) + self.reply_bytes) * BYTE_S
         self.longest_s = self.wire_s + len(ids) * TURNAROUND_S + return_delays_s
-        # When each servo begins to answer, at the soonest, after the request's first byte left.
-        self.answers_s = tuple(
-            (len(self.request) + index * self.stride) * BYTE_S for index in range(len(ids))
-        )
+        # After which a servo can know what it is asked, from the request's first byte on.
+        self.asked_s = len(self.request) * BYTE_S
         self._prefixes = [b"\xff\xff" + bytes((servo_id, self.size + 2)) for servo_id in ids]
 
     def decode(self, received: bytes) -> Decoded:
@@ -212,6 +211,7 @@ def valid_packets(received: bytes) -> list[tuple[int, int]]:
     while start >= 0:
         end = start + 4 + received[start + 3] if start + 3 < len(received) else len(received) + 1
         is_whole = end <= len(received) and end - start >= OVERHEAD_BYTES
+        is_whole = is_whole and received[start + 2] < BROADCAST_ID  # else a request, echoed
         if is_whole and sum(received[start + 2 : end]) & 0xFF == 0xFF:
             packets.append((received[start + 2], received[start + 3] - 2))
             start = received.find(b"\xff\xff", end)

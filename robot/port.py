@@ -162,7 +162,9 @@ class ServoPort(scservo_sdk.PortHandler):
         if self._echo.startswith(data):  # it is still coming
             self._echo = self._echo[len(data) :]
             return b""
-        self._echo = b""  # disturbed: left in, for the search by length and checksum
+        # Disturbed, or no echo any more: left in, for the search by length and checksum.
+        self._echo = b""
+        self.is_echoing = False
         return data
 
     def discard_input(self) -> bytes:
@@ -174,6 +176,12 @@ class ServoPort(scservo_sdk.PortHandler):
         if waiting == 0:
             return b""
         return self.receive(max(0, waiting - len(self._echo)), self.clock.now_s())
+
+    def fileno(self) -> int:
+        """Return the device's descriptor; raises OSError for a line in memory, which has none."""
+        if isinstance(self.ser, PosixLine):
+            return self.ser.fileno()
+        raise OSError(errno.ENOTTY, "a line in memory has no descriptor")
 
     def is_there(self) -> bool:
         """Tell whether the device still answers the kernel."""

@@ -61,11 +61,9 @@ class PowerWatch:
         self._ticks += 1
         if not is_somebody_back and self._ticks < POWER_CHECK_TICKS:
             return ()
-        if not self._bus.request(self._block):
-            return ()
         self._ticks = 0
         findings: list[Finding] = []
-        reply = self._bus.collect(self._block)
+        reply = self._bus.read_block(self._block)
         for servo_id, data in reply.data.items():
             is_torque_on, is_set_up = data[0] != 0, data[1] != 0
             if is_torque_on and is_set_up:

@@ -85,9 +85,7 @@ def _broadcast(bus: ServoBus, states: dict[int, TorqueState]) -> None:
     block = BlockRead(TORQUE_ENABLE, bus.ids)
     for _ in range(_ROUNDS):
         bus.broadcast_torque_off()
-        if not bus.request(block):
-            return
-        for servo_id, data in bus.collect(block).data.items():
+        for servo_id, data in bus.read_block(block).data.items():
             states[servo_id] = TorqueState.OFF if data == b"\0" else TorqueState.ON
         if all(state is TorqueState.OFF for state in states.values()):
             return

@@ -5,7 +5,6 @@ import pytest
 from arm_bench import CALIBRATION, ArmBench
 
 from robot.arm import SILENCE_LIMIT_S, Follower, Leader
-from robot.torque import TorqueState, TorqueStates
 from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout
 from robot.joints import SERVO_IDS, Calibration
 from robot.registers import (
@@ -20,6 +19,7 @@ from robot.registers import (
     TORQUE_ENABLE,
     TORQUE_LIMIT,
 )
+from robot.torque import TorqueState, TorqueStates
 
 
 @pytest.fixture

@@ -291,6 +291,7 @@ CONTROL = {
         "arm",
         "bus",
         "bus_faults",
+        "bus_input",
         "clock",
         "health",
         "health_fences",
@@ -307,6 +308,7 @@ CONTROL = {
         "power",
         "registers",
         "torque",
+        "torque_limits",
     )
 }
 
