@@ -34,6 +34,7 @@ BENCH_EXTRA = (
 # A SYNC_READ is FF FF FE len 82 address size ids... checksum, a reply FF FF id len error data...
 # checksum.
 _REQUEST_BYTES, _REPLY_BYTES = 8, 6
+ORDER = ("ours", "rustypot", "sdk", "lerobot")  # of the rows
 _REGISTERS = {"position": PRESENT_POSITION, "block": STATE_BLOCK}
 
 
@@ -137,7 +138,7 @@ def bus_rows(times: dict[tuple[str, What], list[BlockTimes]]) -> list[BusRow]:
         for key, blocks in times.items()
     }  # fmt: skip
     rows: list[BusRow] = []
-    for key, blocks in times.items():
+    for key, blocks in sorted(times.items(), key=lambda item: ORDER.index(item[0][0])):
         method, what = key
         wall = quantiles([value for block in blocks for value in block.wall_s])
         floor_us = 1e6 * wire_floor_s(what)
@@ -154,4 +155,4 @@ def bus_rows(times: dict[tuple[str, What], list[BlockTimes]]) -> list[BusRow]:
                 sdk_cpu_ratio=cpu_us[key] / sdk_us if sdk_us else None,
             )
         )
-    return rows
+    return sorted(rows, key=lambda row: row.what != "position")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from benchmarks.arms_messages import AddFault, ArmsReady, AskTorque, Begun, Torque
 from benchmarks.camera_replay import ReplayReady
@@ -219,8 +218,8 @@ def _cells(outcome: Outcome) -> list[str]:
 def main() -> None:
     """Run all events, or those whose numbers are given, on both sides or on the one named."""
     words = sys.argv[1:]
-    both: tuple[Side, ...] = get_args(Side)
-    sides = [side for side in both if side in words] or both
+    both: tuple[Side, ...] = ("ours", "lerobot")
+    sides: Sequence[Side] = [side for side in both if side in words] or both
     numbers = [int(word) for word in words if word.isdigit()] or range(1, len(EVENTS) + 1)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="so101e-", ignore_cleanup_errors=True) as name:

@@ -20,12 +20,25 @@ from benchmarks.quantiles import Quantiles
 from robot.errors import ConfigError
 
 NAMES = {
-    "ours": "this project",
-    "sdk": "SDK GroupSyncRead",
-    "lerobot": "LeRobot sync_read",
+    "ours": "so101",
+    "sdk": "SDK",
+    "lerobot": "LeRobot",
     "rustypot": "rustypot",
 }
-READS = {"position": "position", "block": "15-byte block"}
+READS = {"position": "position", "block": "15 bytes"}
+ACTIVITIES = {
+    "teleop": "teleop",
+    "recording": "record",
+    "recording, streaming encoder": "rec. stream",
+}
+LEGEND = (
+    "By: this project's bus, the SDK's GroupSyncRead, rustypot's and LeRobot's sync_read. "
+    "Lateness: on the grid of the rate asked for. Missed: a gap over 1.5 periods. Gap: time since "
+    "the goal before, less one period, which forgives a loop that runs slow. Leader to goal: from "
+    "the change of the emulated leader's register to the last byte of the first goal that follows "
+    "it. Sample: age of the leader's sample at that byte. Pacing: how much later than due the "
+    "emulator's replies left. Others: all that is neither command nor load generator."
+)
 
 
 @dataclass(frozen=True)
@@ -79,16 +92,93 @@ def print_result(result: ControlResult, console: Console) -> None:
     )
     console.print(_bus_table(result.bus))
     console.print(_lateness_table(result.loops))
+    console.print(_latency_table(result.loops))
     console.print(_cost_table(result.loops))
-    console.print(
-        "Late: on the ideal grid of the rate asked for. Gap: time since the goal before, less one "
-        "period (forgives a loop that runs slow). Missed: a gap over 1.5 periods. Leader to goal: "
-        "the emulated leader's register changes to the last byte of the goal at the emulated "
-        "follower. Sample: age of the leader's sample at that byte. Pacing: how much later than "
-        "due the emulator's replies left.",
-        highlight=False,
+    console.print(f"\n{LEGEND}", highlight=False)
+    console.print(_budget_table(result))
+
+
+def _bus_table(bus: BusResult) -> Table:
+    floors = {READS[row.what]: row.floor_us for row in bus.rows}
+    floor = ", ".join(f"{name} {floor_us:.0f}" for name, floor_us in floors.items())
+    table = _table(
+        f"Six servos read in turn over one bus, us (wire floor: {floor}). {_emulator(bus)}"
     )
-    table = Table(title="Budgets")
+    table.add_column("read", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    for heading in ("p50", "p99", "p99.9", "max", "of floor", "CPU", "of SDK", "errors"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in bus.rows:
+        wall = _four(row.wall, scale=1000, digits=0)
+        table.add_row(
+            READS[row.what],
+            NAMES[row.method],
+            *wall,
+            f"{row.floor_ratio:.2f}",
+            f"{row.cpu_us:.0f}",
+            "" if row.sdk_cpu_ratio is None else f"{row.sdk_cpu_ratio:.2f}",
+            str(row.errors),
+        )
+    return table
+
+
+def _emulator(bus: BusResult) -> str:
+    late = "" if bus.pacing is None else f", replies late by {bus.pacing.p99_ms * 1000:.0f} at p99"
+    return f"Emulator: {bus.emulator_cpu_share:.0%} of a core{late}"
+
+
+def loop_name(row: LoopRow) -> str:
+    """Name a row: whose loop, at which rate, doing what, with which priority."""
+    if row.side == "lerobot":
+        return f"LeRobot {row.rate_hz:g} Hz {ACTIVITIES[row.activity]}"
+    fifo = "FIFO" if row.fifo else "no FIFO"
+    return f"so101 {row.rate_hz:g} Hz {ACTIVITIES[row.activity]} {fifo}"
+
+
+def _lateness_table(loops: list[LoopRow]) -> Table:
+    table = _table("Goals at the emulated follower: lateness on the ideal grid, ms")
+    table.add_column("loop", no_wrap=True)
+    for heading in ("Hz", "goals", "missed", "p50", "p99", "p99.9", "max"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in loops:
+        kept = row.punctuality
+        counts = (f"{kept.achieved_hz:.2f}", str(kept.goals), str(kept.missed))
+        table.add_row(loop_name(row), *counts, *_four(kept.lateness))
+    return table
+
+
+def _latency_table(loops: list[LoopRow]) -> Table:
+    table = _table("The same goals: gap beyond a period, reaction, sample age, ms")
+    table.add_column("loop", no_wrap=True)
+    for heading in ("gap\np99", "\nmax", "leader to\ngoal p50", "\np99", "sample\np50", "\np99"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in loops:
+        gap = _four(row.punctuality.excess)
+        table.add_row(loop_name(row), gap[1], gap[3], *_four(row.reaction)[:2], *_four(row.age)[:2])
+    return table
+
+
+def _cost_table(loops: list[LoopRow]) -> Table:
+    table = _table("What it cost, and what else ran")
+    table.add_column("loop", no_wrap=True)
+    table.add_column("CPU a tick, ms")
+    table.add_column("generators, others:\nshare of a core")
+    for heading in ("pacing us\np99", "\nmax", "\nstolen"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in loops:
+        shares = {**row.generators_share, "others": row.others_share}
+        table.add_row(
+            loop_name(row),
+            ", ".join(f"{_short(name)} {ms:.2f}" for name, ms in row.cpu_ms_per_tick.items()),
+            ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+            *_four(row.pacing, scale=1000, digits=0)[1::2],
+            f"{row.load.steal_share:.1%}",
+        )
+    return table
+
+
+def _budget_table(result: ControlResult) -> Table:
+    table = _table("Budgets")
     table.add_column("budget")
     for heading in ("limit", "measured", "held"):
         table.add_column(heading, justify="right")
@@ -99,93 +189,22 @@ def print_result(result: ControlResult, console: Console) -> None:
             f"{verdict.measured:.3g}",
             "yes" if verdict.is_within else "NO",
         )
-    console.print(table)
-
-
-def _bus_table(bus: BusResult) -> Table:
-    pacing = (
-        f"{bus.pacing.p50_ms * 1000:.0f}/{bus.pacing.p99_ms * 1000:.0f} us" if bus.pacing else "-"
-    )
-    table = Table(
-        title=f"Six servos read over one 1 Mbps bus, in turn (emulator: "
-        f"{bus.emulator_cpu_share:.0%} of a core, its replies late by {pacing} p50/p99)"
-    )
-    table.add_column("read")
-    table.add_column("by")
-    for heading in ("floor", "p50", "p99", "p99.9", "max us", "of floor", "CPU us", "of SDK's",
-                    "errors"):  # fmt: skip
-        table.add_column(heading, justify="right")
-    for row in bus.rows:
-        wall = [""] * 4 if row.wall is None else [
-            f"{value * 1000:.0f}"
-            for value in (row.wall.p50_ms, row.wall.p99_ms, row.wall.p999_ms, row.wall.max_ms)
-        ]  # fmt: skip
-        table.add_row(
-            READS[row.what],
-            NAMES[row.method],
-            f"{row.floor_us:.0f}",
-            *wall,
-            f"{row.floor_ratio:.2f}",
-            f"{row.cpu_us:.0f}",
-            "" if row.sdk_cpu_ratio is None else f"{row.sdk_cpu_ratio:.2f}",
-            str(row.errors),
-        )
     return table
 
 
-def loop_name(row: LoopRow) -> str:
-    """Name a row: whose loop, doing what, at which rate, with which priority."""
-    if row.side == "lerobot":
-        return f"LeRobot {row.rate_hz:g} Hz, {row.activity}"
-    return f"this {row.rate_hz:g} Hz, {row.activity}, {'FIFO' if row.fifo else 'no FIFO'}"
+def _short(process: str) -> str:
+    """Name a process by what follows the package: control_host, record, guard."""
+    return process.removesuffix(".py").split(" ")[-1].split(".")[-1]
 
 
-def _four(found: Quantiles | None) -> list[str]:
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="underline"
+    )
+
+
+def _four(found: Quantiles | None, *, scale: float = 1.0, digits: int = 2) -> list[str]:
     if found is None:
         return ["-"] * 4
-    return [f"{v:.2f}" for v in (found.p50_ms, found.p99_ms, found.p999_ms, found.max_ms)]
-
-
-def _lateness_table(loops: list[LoopRow]) -> Table:
-    table = Table(title="Goals as they arrive at the emulated follower, ms")
-    table.add_column("loop")
-    for heading in ("Hz", "goals", "missed", "late p50", "p99", "p99.9", "max", "gap p99", "max",
-                    "leader to\ngoal p50", "p99", "sample\np50", "p99"):  # fmt: skip
-        table.add_column(heading, justify="right")
-    for row in loops:
-        kept = row.punctuality
-        table.add_row(
-            loop_name(row),
-            f"{kept.achieved_hz:.2f}",
-            str(kept.goals),
-            str(kept.missed),
-            *_four(kept.lateness),
-            *_four(kept.excess)[1::2],
-            *_four(row.reaction)[:2],
-            *_four(row.age)[:2],
-        )
-    return table
-
-
-def _cost_table(loops: list[LoopRow]) -> Table:
-    table = Table(title="What it cost")
-    for heading in ("loop", "CPU a tick, ms", "generators, of a core", "others"):
-        table.add_column(heading)
-    for heading in ("pacing us\np50", "p99", "max", "stolen", "ended"):
-        table.add_column(heading, justify="right")
-    for row in loops:
-        pacing = row.pacing
-        table.add_row(
-            loop_name(row),
-            ", ".join(f"{name} {ms:.2f}" for name, ms in sorted(row.cpu_ms_per_tick.items())),
-            ", ".join(f"{name} {share:.0%}" for name, share in row.generators_share.items()),
-            f"{row.others_share:.0%}",
-            *(
-                ["-"] * 3
-                if pacing is None
-                else [f"{v * 1000:.0f}" for v in (pacing.p50_ms, pacing.p99_ms, pacing.max_ms)]
-            ),
-            f"{row.load.steal_share:.1%}",
-            row.ended,
-        )
-    return table
+    values = (found.p50_ms, found.p99_ms, found.p999_ms, found.max_ms)
+    return [f"{value * scale:.{digits}f}" for value in values]
