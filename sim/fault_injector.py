@@ -48,6 +48,8 @@ class FaultInjector:
     @property
     def is_plugged(self) -> bool:
         """Whether the adapter is on its cable, as of the last moment told."""
+        if not self._running:
+            return True
         return not any(r.fault.kind == "unplug" and r.is_on for r in self._running)
 
     def advance(self, now_s: float) -> None:

@@ -115,7 +115,7 @@ class MemorySerial:
             self._buffer += self._in_flight.pop(0)[1]
 
     def _let_poll_cost(self) -> None:
-        if self.timeout == 0.0 and self._in_flight:
+        if self.timeout == 0.0:
             self._clock.sleep_until(self._clock.now_s() + POLL_S)
 
     def _require_open(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts.__main__ import main
+from sim.faults import KINDS
 
 PROFILE = """
 schema = 1
@@ -40,6 +41,12 @@ def test_prints_device_names_and_stops_by_itself(
     ("flags", "change", "sentence"),
     [
         (["--hand", "/nowhere.csv"], ("", ""), "there is no recording /nowhere.csv"),
+        (["--fault", "explode"], ("", ""), "there is no fault 'explode'; faults are drop, delay"),
+        (
+            ["--fault", "mute", "--fault", "mute x=1"],
+            ("", ""),
+            "'x=1' means nothing here; 'mute' has",
+        ),
         ([], ("pick_red", "juggle"), "the twin has no task 'juggle'; its tasks are pick_red"),
         ([], ("schema = 1", "schema = 9"), "schema 9 was written by a newer version"),
         ([], ('[twin]\ntask = "pick_red"', ""), "describes no twin; add a [twin] table"),
@@ -61,3 +68,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert sentence in captured.err
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.out == ""
+
+
+def test_help_lists_the_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["twin", "--help"])
+    words = capsys.readouterr().out
+
+    assert ended.value.code == 0
+    for kind, info in KINDS.items():
+        assert f"{kind}{'*' if info.is_packets else ''}: {info.summary[:20]}" in words

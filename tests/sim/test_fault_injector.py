@@ -8,7 +8,7 @@ import pytest
 from robot import registers as reg
 from robot.registers import BROADCAST_ID, Register
 from sim.fault_injector import FaultInjector
-from sim.faults import Fault
+from sim.faults import Fault, parse_fault
 from sim.free_shafts import STEP_S, FreeShafts
 from sim.memory_serial import MemorySerial
 from sim.protocol import HEADER, Instruction, checksum
@@ -174,7 +174,7 @@ def test_bytes_of_a_spoiled_reply(bench: Bench, fault: Fault, expected: str) -> 
 def test_what_is_not_said_is_drawn_from_the_seed(kind: str) -> None:
     def replies(seed: int) -> list[bytes]:
         bench = Bench()
-        bench.faults.add(Fault(kind, seed=seed))  # type: ignore[arg-type]
+        bench.faults.add(parse_fault(f"{kind} seed={seed}")[1])
         return [bench.read(1) for _ in range(20)]
 
     first = replies(1)
@@ -445,13 +445,13 @@ def test_a_line_that_goes_while_it_is_read_raises(bench: Bench) -> None:
 
 
 def test_clear_takes_causes_away(bench: Bench) -> None:
-    for kind in ("drop", "echo", "mute", "baud", "voltage", "unplug"):
-        bench.faults.add(Fault(kind))  # type: ignore[arg-type]
+    for text in ("drop", "echo", "mute", "baud", "voltage", "duplicate servo=1", "unplug"):
+        bench.faults.add(parse_fault(text)[1])
     bench.faults.advance(bench.now_s())
-    assert not bench.faults.is_plugged
+    was_plugged = bench.faults.is_plugged
     bench.faults.clear()
 
-    assert bench.faults.is_plugged
+    assert (was_plugged, bench.faults.is_plugged) == (False, True)
     assert bench.read_all() == ALL
 
 
@@ -459,7 +459,8 @@ def test_two_runs_with_random_faults_give_the_same_bytes() -> None:
     def run(seed: int) -> bytes:
         bench = Bench()
         for number, kind in enumerate(("drop", "flip", "insert", "lose", "stale", "delay", "deaf")):
-            bench.faults.add(Fault(kind, probability=0.05, seed=seed + number))  # type: ignore[arg-type]
+            text = f"{kind} probability=0.05 seed={seed + number}"
+            bench.faults.add(parse_fault(text)[1])
         heard = b""
         for _ in range(100):
             heard += bench.read_all()

@@ -11,12 +11,13 @@ import pytest
 
 from robot.bus import ServoBus
 from robot.clock import Pacer
-from robot.errors import ConfigError, So101Error, StorageFull, UnsupportedSchema
+from robot.errors import ConfigError, NotConnected, So101Error, StorageFull, UnsupportedSchema
 from robot.joints import SERVO_IDS
 from robot.packets import BlockRead
 from robot.port import ServoPort
 from robot.registers import GOAL_POSITION, HOMING_OFFSET, LOCK, PRESENT_POSITION, TORQUE_ENABLE
 from robot.rig import ArmProfile, CameraProfile, RigProfile, TwinProfile
+from sim.faults import Fault
 from sim.twin import VirtualRig, open_virtual
 from sim.twin_control import TwinControl
 from sim.twin_core import HandName
@@ -317,3 +318,54 @@ def test_success_is_a_block_held_up_not_one_that_flies_past(rig: VirtualRig) -> 
     assert seen == [False, True]
     rig.control.reset(0)
     assert not rig.control.status().success
+
+
+# -- faults -------------------------------------------------------------------------------------
+
+
+def test_faults_keep_virtual_time(rig: VirtualRig) -> None:
+    bus = bus_of(rig)
+    block = BlockRead(PRESENT_POSITION, SERVO_IDS)
+    rig.control.inject(Fault("mute", servo=2, after_s=1.0, duration_s=1.0))
+    rig.control.inject(Fault("mute", servo=3), "leader")
+
+    heard: list[bool] = []
+    for _ in range(3):
+        heard.append(2 in bus.read_block(block).data)
+        rig.clock.sleep_until(rig.clock.now_s() + 1.0)
+    assert heard == [True, False, True]
+    assert 3 not in bus_of(rig, "leader").read_block(block).data
+    rig.control.clear_faults()
+    assert 3 in bus_of(rig, "leader").read_block(block).data
+
+
+def test_a_stretched_arm_that_loses_its_supply_falls(rig: VirtualRig) -> None:
+    bus = bus_of(rig)
+    reply = bus.read_block(BlockRead(PRESENT_POSITION, SERVO_IDS))
+    here = [int.from_bytes(reply.data[i], "little") for i in SERVO_IDS]
+    bus.write_goals(here)
+    rig.clock.sleep_until(rig.clock.now_s() + 1.0)
+    held_rad = rig.twin.follower.position_rad.copy()
+    rig.control.inject(Fault("brownout", duration_s=0.5))
+    rig.clock.sleep_until(rig.clock.now_s() + 0.6)
+
+    registers = rig.twin.follower_bank.register
+    assert [registers(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
+    assert abs(rig.twin.follower.position_rad - held_rad).max() > 0.05
+
+
+def test_an_unplugged_arm_is_opened_anew_when_it_is_back(rig: VirtualRig) -> None:
+    bus = bus_of(rig)
+    rig.control.inject(Fault("unplug", duration_s=0.5))
+    with pytest.raises(NotConnected, match="went away"):
+        bus.read(1, PRESENT_POSITION)
+    with pytest.raises(NotConnected, match="the follower of the twin is unplugged"):
+        rig.open_line("follower")
+    rig.clock.sleep_until(rig.clock.now_s() + 0.6)
+
+    with pytest.raises(NotConnected, match="went away"):
+        bus.read(1, PRESENT_POSITION)
+    line = rig.open_line("follower")
+    again = ServoBus(ServoPort(line, "follower", rig.clock), rig.clock)
+    assert again.read(1, TORQUE_ENABLE) == 0
+    assert rig.open_line("leader").is_open

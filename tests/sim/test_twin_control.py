@@ -11,6 +11,7 @@ import zmq
 
 from robot.errors import ConfigError, NotConnected
 from robot.rig import ArmProfile, RigProfile, TwinProfile
+from sim.faults import Fault
 from sim.twin_control import DirectControl, RemoteControl, answer, connect_control
 from sim.twin_core import Twin
 
@@ -61,6 +62,28 @@ def test_remote_control_does_what_direct_control_does(twin: Twin, remote: Remote
     remote.place(start)
     assert twin.follower.block_position_m("red")[:2] == pytest.approx(
         (start.red.x_m, start.red.y_m)
+    )
+
+
+def test_faults_come_and_go_over_the_socket(twin: Twin, remote: RemoteControl) -> None:
+    fault = Fault("overload", servo=6, after_s=3.0)
+    remote.inject(fault)
+    remote.inject(Fault("mute"), "leader")
+    assert twin.faults["follower"].faults == (fault,)
+    assert remote.status().faults == {
+        "leader": ["mute"],
+        "follower": ["overload servo=6 after_s=3.0"],
+    }
+    remote.clear_faults()
+
+    assert remote.status().faults == {"leader": [], "follower": []}
+
+
+def test_a_fault_that_means_nothing_is_refused(twin: Twin) -> None:
+    request = b'{"type": "inject", "fault": {"kind": "drop", "servo": 9}}'
+
+    assert (
+        "servo is 9; it must be 1 to 6" in json.loads(answer(DirectControl(twin), request))["error"]
     )
 
 

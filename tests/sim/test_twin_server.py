@@ -23,9 +23,11 @@ import zmq
 from robot.bus import ServoBus
 from robot.camera import open_camera
 from robot.clock import MonotonicClock
+from robot.devices import SystemDevices, TwinDevices
 from robot.errors import CameraLost, NotConnected
 from robot.frames import CameraReader
 from robot.joints import SERVO_IDS
+from robot.packets import BlockRead
 from robot.port import ServoPort
 from robot.registers import (
     HOMING_OFFSET,
@@ -33,9 +35,11 @@ from robot.registers import (
     MODEL_NUMBER,
     MODEL_NUMBER_STS3215,
     PRESENT_POSITION,
+    STATE_BLOCK,
 )
 from robot.rig import CameraProfile
-from robot.run_folder import CameraEntry, TwinManifest, read_manifest
+from robot.run_folder import CameraEntry, TwinManifest, read_manifest, running_twins
+from sim.faults import Fault
 from sim.twin_control import connect_control
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(180)]
@@ -201,6 +205,16 @@ def _signal(number: int) -> Callable[[RunningTwin], None]:
     return lambda twin: os.kill(twin.process.pid, number)
 
 
+def _key(number: int) -> Callable[[RunningTwin], None]:
+    """Return what a key of a terminal does: a signal to every process of the group."""
+
+    def press(twin: RunningTwin) -> None:
+        for pid in sorted(twin.tree()):
+            os.kill(pid, number)
+
+    return press
+
+
 def _close_stdin(twin: RunningTwin) -> None:
     assert twin.process.stdin is not None
     twin.process.stdin.close()
@@ -210,6 +224,8 @@ WAYS_OUT: dict[str, tuple[Callable[[RunningTwin], None], int]] = {
     "SIGINT": (_signal(signal.SIGINT), 0),
     "SIGTERM": (_signal(signal.SIGTERM), 0),
     "SIGHUP": (_signal(signal.SIGHUP), 0),
+    "Ctrl-\\": (_key(signal.SIGQUIT), 0),
+    "Ctrl-Z": (_key(signal.SIGTSTP), 0),
     "SIGKILL": (_signal(signal.SIGKILL), -signal.SIGKILL),
     "end of standard input": (_close_stdin, 0),
 }
@@ -347,6 +363,48 @@ def test_streams_carry_capture_times_on_the_frame_grid(twin: RunningTwin) -> Non
         assert np.diff(times_s) == pytest.approx(np.diff(numbers) * period_s, abs=0.0025)
         assert now_s - 4.0 < times_s[0] < times_s[-1] < now_s
     assert len({frame.jpeg for frame in frames["wrist"]}) > 1
+
+
+def test_faults_of_the_command_line_and_of_the_control_socket(
+    start: Callable[..., RunningTwin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = start("--fault", "mute servo=2 arm=leader", "--fault", "error servo=3 error_bits=2")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(twin.runtime))
+    (manifest,) = running_twins()
+    devices = TwinDevices(manifest, SystemDevices())
+    control = connect_control(manifest.control)
+    assert control.status().faults == {
+        "leader": ["mute servo=2"],
+        "follower": ["error servo=3 error_bits=2"],
+    }
+    with bus_at(devices.port_path("twin:leader")) as leader:
+        replies = leader.read_block(BlockRead(STATE_BLOCK, SERVO_IDS))
+        assert set(replies.data) == {1, 3, 4, 5, 6}
+    first = devices.port_path("twin:follower")
+    follower = bus_at(first)
+    assert follower.read_block(BlockRead(STATE_BLOCK, SERVO_IDS)).status[3] == 2
+
+    control.clear_faults()
+    control.inject(Fault("unplug", duration_s=0.5))
+
+    def is_unplugged() -> bool:
+        try:
+            devices.port_path("twin:follower")
+        except NotConnected as error:
+            return "the twin's follower is unplugged" in str(error)
+        return False
+
+    assert wait_for(is_unplugged)
+    with pytest.raises(NotConnected):
+        follower.port.send(b"x")
+    follower.close()
+    assert wait_for(lambda: not is_unplugged())
+    again = devices.port_path("twin:follower")
+    assert again != first
+    with bus_at(again) as follower:
+        assert follower.read_block(BlockRead(STATE_BLOCK, SERVO_IDS)).status[3] == 0
+    assert control.status().faults == {"leader": [], "follower": []}
+    control.close()
 
 
 def test_a_client_that_stalls_holds_up_nobody(twin: RunningTwin) -> None:
