@@ -108,6 +108,7 @@ class ControlHost:
         self._bus_failure: So101Error | None = None  # while idle
         self._publishes_late = True  # a streamed drive publishes before it asks for the goal
         self._live_number = 0
+        self._last_tick: Tick | None = None
 
     def run(self) -> None:
         """Serve until the session says good-bye or is gone; the arm is let go on every way out."""
@@ -182,6 +183,7 @@ class ControlHost:
             failure = Failure(type(error).__name__, str(error))
         finally:
             self._is_driving = False
+            self._last_tick = None
             defect = sys.exception()
             if defect is not None:
                 failure = Failure(type(defect).__name__, f"unexpected {type(defect).__name__}")
@@ -209,13 +211,20 @@ class ControlHost:
 
     def on_tick(self, tick: Tick) -> None:
         """Tell the session of a tick."""
+        self._last_tick = tick
         self._streams.record.tell(TickTold(self._streams.record.next_number, tick))
         if self._publishes_late or tick.phase == "rest":
             self._publish(tick.phase, tick.observed, tick.time_s)
 
     def _publish(self, phase: ControlPhase, observed: JointSample, now_s: float) -> None:
         self._live_number += 1
-        self._streams.publish(Live(self._live_number, now_s, phase, observed))
+        tick = self._last_tick
+        if tick is None:
+            live = Live(self._live_number, now_s, phase, observed)
+        else:
+            state = (tick.lateness_s, tick.missed, tick.health)
+            live = Live(self._live_number, now_s, phase, observed, *state)
+        self._streams.publish(live)
 
     def _say(self, sentence: str) -> None:
         now_s = self._clock.now_s()

@@ -19,6 +19,7 @@ from robot.errors import ControlLost
 
 BEAT_S = 0.1
 DEAF_S = 1.0  # without an answer to a beat: nobody watches
+GOODBYE_S = 0.5
 START_S = 5.0  # a bare interpreter on a busy small computer
 
 
@@ -29,6 +30,7 @@ class GuardLink:
         self._child = child
         self._link = link
         self._answered_s = -float("inf")
+        self._is_sent_home = False
 
     @classmethod
     def start(cls, folder: Path) -> Self:
@@ -88,14 +90,20 @@ class GuardLink:
 
     def say_goodbye(self) -> None:
         """Send the guard home: torque is off, read back."""
+        self._is_sent_home = True
         with contextlib.suppress(OSError):
             self._link.send(guard.GOODBYE)
 
     def close(self) -> None:
-        """Close the link; a guard that was sent home is waited for, another one stays."""
+        """Close the link; a guard that was sent home is gone then, another one stays."""
         self._link.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(1.0)
+        if not self._is_sent_home:
+            return
+        try:
+            self._child.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:  # it was stopped
+            self._child.kill()
+            self._child.wait()
 
     def _await(self, kind: bytes) -> None:
         deadline_s = time.monotonic() + START_S

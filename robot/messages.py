@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from robot.health import GOOD, Health
 from robot.joint_sample import JointSample
 from robot.joints import JOINTS
 from robot.loop import Tick
@@ -84,12 +85,15 @@ Record = TickTold | Said | DriveEnded | Gap
 
 
 class Live(Message, frozen=True):
-    """The newest sample; also told while torque is off."""
+    """The newest sample, also told while torque is off, and how the last tick went."""
 
     number: int
     time_s: float
     phase: ControlPhase
     observed: JointSample
+    lateness_s: float = 0.0  # of the wake-up behind its slot
+    missed: int = 0  # slots lost since the drive began
+    health: Health = GOOD
 
 
 # -- goals: session to control, latest wins ------------------------------------------------------
@@ -205,7 +209,8 @@ class Codec[T]:
 
     def decode(self, data: bytes) -> T:
         """Return the message; raises msgspec.DecodeError when it is none."""
-        return self._decoder.decode(data)
+        message: T = self._decoder.decode(data)
+        return message
 
 
 def _array_to_bytes(value: object) -> bytes:

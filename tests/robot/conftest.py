@@ -1,6 +1,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,16 +9,22 @@ import pytest
 if TYPE_CHECKING:
     from arm_bench import ArmBench
 
-# Tests are no package (LeRobot's draccus installs a top-level `tests`), so the bench is loaded by
-# its path.
-_spec = importlib.util.spec_from_file_location(
-    "arm_bench", Path(__file__).with_name("arm_bench.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-arm_bench = importlib.util.module_from_spec(_spec)
-sys.modules["arm_bench"] = arm_bench
-_spec.loader.exec_module(arm_bench)
+
+def _load(name: str) -> ModuleType:
+    """Load a bench by its path: tests are no package (LeRobot's draccus installs a `tests`)."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+arm_bench = _load("arm_bench")
+_load("control_bench")
+_load("world_bench")
+_load("fault_rig")
 
 
 @pytest.fixture

@@ -39,11 +39,12 @@ from robot.streams import (
 RATE_HZ = 10.0  # a ring of 350 messages
 FAR_S = 1e9
 LONG_S = 5.0
+LONG_MS = 5000
 
 
 def sample(time_s: float = 1.0) -> JointSample:
-    vectors = np.random.default_rng(0).normal(size=(6, 6))
-    return JointSample(np.full(6, time_s), *vectors, status=(0, 0, 32, 0, 0, 1))
+    a, b, c, d, e, f = np.random.default_rng(0).normal(size=(6, 6))
+    return JointSample(np.full(6, time_s), a, b, c, d, e, f, (0, 0, 32, 0, 0, 1))
 
 
 def tick(index: int) -> Tick:
@@ -55,8 +56,8 @@ def tick(index: int) -> Tick:
         lateness_s=0.0002,
         missed=3,
         observed=sample(),
-        asked_deg=np.linspace(-1, 1, 6),
-        sent_deg=np.linspace(-2, 2, 6),
+        asked_deg=np.array([1.0, 2.0, 3.0, -4.0, -5.0, 0.1]),
+        sent_deg=np.array([1.5, 2.5, 3.5, -4.5, -5.5, 0.2]),
         sent_s=0.002,
         health=health if index % 2 else GOOD,
         news=(finding,),
@@ -263,14 +264,14 @@ def test_a_stalled_reader_of_the_live_stream_sees_the_newest(
     for number in range(1000, 6000):
         control.publish(Live(number, 0.0, "drive", sample()))
 
-    seen = 0
-    while seen < 5999:
+    seen: list[int] = []
+    while not seen or seen[-1] < 5999:
         session.wait(LONG_S)
         live = session.newest()
         assert live is not None
-        assert live.number > seen
-        seen = live.number
-        assert seen > 5990 or seen < 1000  # nothing of the backlog but what had come before
+        seen.append(live.number)
+    assert seen == sorted(set(seen))
+    assert len(seen) < 100  # of 5000: a few on the way, never the backlog
 
 
 def test_goals_overtake_each_other_and_goals_of_an_earlier_drive_are_refused(
@@ -281,14 +282,14 @@ def test_goals_overtake_each_other_and_goals_of_an_earlier_drive_are_refused(
     poller.register(control._goals, zmq.POLLIN)
 
     session.send_goal(GoalAsked(1, 0.5, np.zeros(6)))
-    poller.poll(LONG_S * 1000)
+    poller.poll(LONG_MS)
     assert control.newest_goal(generation=2) is None
 
     for made_s in range(100):
         session.send_goal(GoalAsked(2, float(made_s), np.full(6, float(made_s))))
     newest = -1.0
     while newest < 99:
-        poller.poll(LONG_S * 1000)
+        poller.poll(LONG_MS)
         goal = control.newest_goal(generation=2)
         if goal is not None:
             assert goal.made_s > newest
@@ -300,7 +301,7 @@ def test_goals_overtake_each_other_and_goals_of_an_earlier_drive_are_refused(
 
 
 def taken(control: ControlStreams, now_s: float) -> Asked | None:
-    control._commands.poll(LONG_S * 1000)
+    control._commands.poll(LONG_MS)
     return control.next_request(now_s)
 
 

@@ -1,0 +1,309 @@
+"""The control process and its guard, as real processes on emulated servos behind ptys."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from control_bench import FAR, FOLDED, HERE, OFF, ON, ArmsBench, is_alive, open_arms, wait_for
+
+from robot.control_client import rebuilt, start_control
+from robot.errors import CalibrationMismatch, ControlLost, So101Error
+from robot.joint_sample import JointSample
+from robot.loop import Goal, Tick
+from robot.messages import Failure
+from robot.run_folder import open_run_folder
+
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
+
+WALK_S = 8.0  # to rest and released, with room for a busy machine
+FOREIGN = ("torch", "lerobot", "cv2", "pyarrow", "mujoco", "rich", "tyro", "sim", "record")
+
+
+@pytest.fixture(scope="module")
+def arms() -> Iterator[ArmsBench]:
+    folder = Path(tempfile.mkdtemp(dir=os.environ["XDG_RUNTIME_DIR"]))
+    with open_arms(folder) as bench:
+        yield bench
+
+
+class Watcher:
+    """A listener that keeps every tick, and may do something at one of them."""
+
+    def __init__(self) -> None:
+        self.ticks: list[Tick] = []
+        self.gaps: list[tuple[int, int]] = []
+
+    @property
+    def driven(self) -> list[Tick]:
+        return [tick for tick in self.ticks if tick.phase == "drive"]
+
+    def on_tick(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+
+    def on_gap(self, first: int, last: int) -> None:
+        self.gaps.append((first, last))
+
+    def has(self, count: int) -> bool:
+        return len(self.driven) >= count
+
+
+class At:
+    """A listener that does something once, at the n-th tick."""
+
+    def __init__(self, index: int, act: Callable[[], None]) -> None:
+        self.index = index
+        self.act = act
+        self.acted_s = 0.0
+
+    def on_tick(self, tick: Tick) -> None:
+        if tick.index == self.index and not self.acted_s:
+            self.acted_s = time.monotonic()
+            self.act()
+
+
+class Still:
+    """A session-side source that asks for one pose."""
+
+    def __init__(self, pan_deg: float) -> None:
+        self.pan_deg = pan_deg
+        self.asked_s: list[float] = []
+
+    def goal(self, observed: JointSample, now_s: float) -> Goal:
+        self.asked_s.append(float(observed.time_s.max()))
+        return Goal(np.array([self.pan_deg, *FOLDED[1:5], 50.0]), now_s)
+
+
+def test_a_drive_with_the_leader_ends_at_rest_and_released(arms: ArmsBench, tmp_path: Path) -> None:
+    listed = tmp_path / "modules"
+    watcher = Watcher()
+    program = (str(HERE / "listed_control.py"), str(listed))
+    with arms.control(program=program) as (control, folder):
+        assert arms.torque() == OFF
+        assert control.observe().position_deg[0] == pytest.approx(0.0, abs=0.2)
+        control.torque_on()
+        assert arms.torque() == ON
+        arms.put("leader", (5.0, *FOLDED[1:]))
+        began_s = time.monotonic()
+        torque = control.drive(listeners=[watcher], should_stop=lambda: watcher.has(300))
+        assert arms.torque() == OFF
+        assert str(torque) == "off (read back)"
+        assert str(control.stop()) == "off (read back)"
+        pids = [control.pid, control.facts.guard_pid]
+        assert all(is_alive(pid) for pid in pids)
+
+    # Every tick, in order, with its times; the rate is kept.
+    driven = watcher.driven
+    assert [tick.index for tick in driven] == list(range(len(driven)))
+    assert watcher.gaps == []
+    times_s = [tick.time_s for tick in driven]
+    assert min(times_s) >= began_s - 0.1
+    slots = 300 + driven[299].missed
+    assert times_s[299] - times_s[0] == pytest.approx(0.01 * (slots - 1), abs=0.05)
+    # The follower went where the leader stood, then to rest.
+    assert driven[-1].observed.position_deg[0] == pytest.approx(5.0, abs=1.0)
+    assert {tick.phase for tick in watcher.ticks} == {"drive", "rest"}
+    # Nothing is left, and nothing of the session was ever loaded.
+    assert not any(is_alive(pid) for pid in pids)
+    assert not folder.exists()
+    modules = listed.read_text().split()
+    assert "robot.control" in modules
+    assert [name for name in modules if name.partition(".")[0] in FOREIGN] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_guard_releases_when_control_is_killed_or_stopped(
+    arms: ArmsBench, number: signal.Signals
+) -> None:
+    with arms.control() as (control, folder):
+        control.torque_on()
+        watcher = Watcher()
+        killer = At(50, lambda: os.kill(control.pid, number))
+        with pytest.raises(ControlLost, match="off \\(read back\\)"):
+            control.drive(listeners=[watcher, killer])
+        assert arms.torque() == OFF
+        took_s = time.monotonic() - killer.acted_s
+        verdict = msgspec.json.decode((folder / "guard.json").read_bytes())
+        assert not is_alive(control.pid)  # a resumed one would send goals again
+        with pytest.raises(ControlLost):
+            control.torque_on()
+
+    assert took_s < 2.5
+    assert set(verdict["torque"].values()) == {"off (read back)"}
+    assert arms.torque() == OFF
+
+
+def test_an_arm_is_released_when_control_has_no_memory_left(arms: ArmsBench) -> None:
+    program = (str(HERE / "hoarding_control.py"),)
+    with arms.control(program=program) as (control, _):
+        control.torque_on()
+        with pytest.raises((ControlLost, RuntimeError)):
+            control.drive()
+        wait_for(lambda: arms.torque() == OFF, 2.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_control_comes_to_rest_when_its_guard_is_killed_or_stopped(
+    arms: ArmsBench, number: signal.Signals
+) -> None:
+    with arms.control() as (control, _):
+        guard_pid = control.facts.guard_pid
+        control.torque_on()
+        watcher = Watcher()
+        killer = At(50, lambda: os.kill(guard_pid, number))
+        with pytest.raises(ControlLost, match="guard process is gone"):
+            control.drive(listeners=[watcher, killer])
+        assert arms.torque() == OFF
+        assert "rest" in {tick.phase for tick in watcher.ticks}
+        with pytest.raises(ControlLost, match="guard"):
+            control.torque_on()
+        assert arms.torque() == OFF
+    assert not is_alive(guard_pid)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP],
+)
+def test_a_signal_to_control_itself_ends_at_rest_and_released(
+    arms: ArmsBench, number: signal.Signals
+) -> None:
+    with arms.control() as (control, folder):
+        control.torque_on()
+        watcher = Watcher()
+        with pytest.raises(ControlLost, match="signal"):
+            control.drive(
+                listeners=[watcher, At(20, lambda: os.kill(control.pid, number))],
+            )
+        assert arms.torque() == OFF
+        assert "rest" in {tick.phase for tick in watcher.ticks}
+        wait_for(lambda: not is_alive(control.pid), WALK_S)
+        assert not (folder / "guard.json").exists()  # it said good-bye
+
+
+def test_everything_is_released_and_gone_5_s_after_the_session_was_killed(
+    arms: ArmsBench,
+) -> None:
+    arms.put("leader", FAR)
+    arms.put("follower", FAR)
+    session = arms.session()
+    assert session.stdout is not None
+    words = session.stdout.readline().split()
+    assert words[0] == "driving", words
+    pids = [int(word) for word in words[1:3]]
+    assert arms.torque() == ON
+
+    session.kill()
+    took_s = wait_for(lambda: not any(is_alive(pid) for pid in pids), 15.0)
+    session.communicate()
+
+    assert arms.torque() == OFF
+    assert took_s < 5.0
+
+
+def test_a_stopped_session_holds_the_arm_then_has_it_released(arms: ArmsBench) -> None:
+    arms.put("leader", FOLDED)
+    arms.put("follower", FOLDED)
+    session = arms.session()
+    assert session.stdout is not None
+    words = session.stdout.readline().split()
+    assert words[0] == "driving", words
+
+    session.send_signal(signal.SIGSTOP)
+    time.sleep(2.0)
+    assert arms.torque() == ON  # held
+    wait_for(lambda: arms.torque() == OFF, 3.0 + WALK_S)
+    session.send_signal(signal.SIGCONT)
+    said = session.communicate(timeout=20.0)[0]
+
+    assert "ControlLost: the command gives no sign of life" in said
+    assert not any(is_alive(int(word)) for word in words[1:3])
+
+
+def test_a_source_of_the_session_is_asked_with_the_newest_sample_though_a_listener_is_slow(
+    arms: ArmsBench,
+) -> None:
+    class Slow:
+        def on_tick(self, tick: Tick) -> None:
+            if tick.phase == "drive":
+                time.sleep(0.025)  # two and a half ticks
+
+    source = Still(5.0)
+    watcher = Watcher()
+    with arms.control("session") as (control, _):
+        assert control.facts.leader_sha256 == ""
+        control.torque_on()
+        control.drive(source, listeners=[watcher, Slow()], should_stop=lambda: watcher.has(50))
+        assert arms.torque() == OFF
+
+    assert watcher.gaps == []
+    indices = [tick.index for tick in watcher.driven]
+    assert indices == list(range(len(indices)))
+    assert len(indices) > 75  # what waited in the ring came too
+    asked_s = np.array(source.asked_s)
+    assert np.all(np.diff(asked_s) > 0)
+    assert np.median(np.diff(asked_s)) > 0.015  # not one by one: the newest
+    assert watcher.driven[-1].observed.position_deg[0] == pytest.approx(5.0, abs=1.0)
+
+
+def test_an_error_of_a_listener_comes_back_after_the_arm_has_come_to_rest(
+    arms: ArmsBench,
+) -> None:
+    def fail() -> None:
+        raise OSError("disk")
+
+    with arms.control() as (control, _):
+        control.torque_on()
+        with pytest.raises(OSError, match="disk"):
+            control.drive(listeners=[At(10, fail)])
+        assert arms.torque() == OFF
+        control.torque_on()  # and it is ready for the next
+        watcher = Watcher()
+        control.drive(listeners=[watcher], should_stop=lambda: watcher.has(10))
+        assert watcher.driven[0].index == 0
+        assert arms.torque() == OFF
+
+
+def test_an_interrupt_lets_go_at_once(arms: ArmsBench) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with arms.control() as (control, _):
+        control.torque_on()
+        interrupter = At(10, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            control.drive(listeners=[interrupter])
+        assert arms.torque() == OFF
+        assert time.monotonic() - interrupter.acted_s < 1.0  # no walk
+
+
+def test_an_arm_of_another_calibration_is_refused_with_the_error_itself(
+    arms: ArmsBench,
+) -> None:
+    text = (arms.folder / "follower.json").read_text()
+    sidecar = arms.folder / "follower.so101.json"
+    kept = sidecar.read_bytes()
+    sidecar.unlink()
+    (arms.folder / "follower.json").write_text(text.replace("700", "701", 1))
+    try:
+        with (
+            open_run_folder("bench") as folder,
+            pytest.raises(CalibrationMismatch, match="not the arm of its calibration"),
+        ):
+            start_control(arms.rig, source="leader", run_folder=folder.path)
+    finally:
+        (arms.folder / "follower.json").write_text(text)
+        sidecar.write_bytes(kept)
+
+
+def test_an_error_is_rebuilt_as_its_class() -> None:
+    error = rebuilt(Failure("CalibrationMismatch", "other arm"))
+
+    assert type(error) is CalibrationMismatch
+    assert str(error) == "other arm"
+    assert not isinstance(rebuilt(Failure("TypeError", "defect")), So101Error)
