@@ -342,9 +342,10 @@ def test_faults_keep_virtual_time(rig: VirtualRig) -> None:
 def test_a_stretched_arm_that_loses_its_supply_falls(rig: VirtualRig) -> None:
     bus = bus_of(rig)
     reply = bus.read_block(BlockRead(PRESENT_POSITION, SERVO_IDS))
-    here = [int.from_bytes(reply.data[i], "little") for i in SERVO_IDS]
-    bus.write_goals(here)
-    rig.clock.sleep_until(rig.clock.now_s() + 1.0)
+    goals = [int.from_bytes(reply.data[i], "little") for i in SERVO_IDS]
+    goals[1] += 1076  # the upper arm from folded back to upright and on: 1.65 rad
+    bus.write_goals(goals)
+    rig.clock.sleep_until(rig.clock.now_s() + 2.0)
     held_rad = rig.twin.follower.position_rad.copy()
     rig.control.inject(Fault("brownout", duration_s=0.5))
     rig.clock.sleep_until(rig.clock.now_s() + 0.6)
