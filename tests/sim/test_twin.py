@@ -340,17 +340,16 @@ def test_faults_keep_virtual_time(rig: VirtualRig) -> None:
 
 
 def test_a_stretched_arm_that_loses_its_supply_falls(rig: VirtualRig) -> None:
-    bus = bus_of(rig)
-    reply = bus.read_block(BlockRead(PRESENT_POSITION, SERVO_IDS))
-    goals = [int.from_bytes(reply.data[i], "little") for i in SERVO_IDS]
-    goals[1] += 1076  # the upper arm from folded back to upright and on: 1.65 rad
-    bus.write_goals(goals)
+    rig.clock.sleep_until(0.1)
+    registers = rig.twin.follower_bank.register
+    goals = [registers(i, PRESENT_POSITION) for i in SERVO_IDS]
+    goals[1] += 1000  # the upper arm away from where it rests folded
+    bus_of(rig).write_goals(goals)
     rig.clock.sleep_until(rig.clock.now_s() + 2.0)
     held_rad = rig.twin.follower.position_rad.copy()
     rig.control.inject(Fault("brownout", duration_s=0.5))
     rig.clock.sleep_until(rig.clock.now_s() + 0.6)
 
-    registers = rig.twin.follower_bank.register
     assert [registers(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
     assert abs(rig.twin.follower.position_rad - held_rad).max() > 0.05
 
