@@ -25,7 +25,7 @@ COMMANDS = {
     "train": "train a policy on a dataset",
     "deploy": "let a policy drive the follower",
     "evaluate": "measure a policy's success over many starts",
-    "bench": "measure the twin against a recording of real arms",
+    "bench": "measure the control path beside LeRobot, or the twin beside real arms",
 }
 
 UNITS = re.compile(r"_(s|ms|mm)$")

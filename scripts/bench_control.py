@@ -90,11 +90,16 @@ def print_result(result: ControlResult, console: Console) -> None:
         ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
         highlight=False,
     )
+    console.print()
     console.print(_bus_table(result.bus))
+    console.print()
     console.print(_lateness_table(result.loops))
+    console.print()
     console.print(_latency_table(result.loops))
+    console.print()
     console.print(_cost_table(result.loops))
     console.print(f"\n{LEGEND}", highlight=False)
+    console.print()
     console.print(_budget_table(result))
 
 
