@@ -155,6 +155,7 @@ def write_rig(profile: RigProfile, output: Path) -> Path:
 
 def _toml(table: dict[str, Any], name: str = "") -> list[str]:
     """Return the lines of a table; its strings and numbers are written in JSON as in TOML."""
+    table = {key: value for key, value in table.items() if value is not None}  # left to defaults
     values = {key: value for key, value in table.items() if not isinstance(value, dict)}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     if name and values:

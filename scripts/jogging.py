@@ -19,9 +19,15 @@ class JogConsole:
         self.is_stopping = False
 
     def on_tick(self, tick: Tick) -> None:
-        """Look at the keys; says something only when it changes."""
+        """Look at the keys; says something only when it changes.
+
+        Raises:
+            KeyboardInterrupt: the key for torque off: the arm lets go at once, without a walk.
+        """
         pressed = self._keys.take_presses()
-        self.is_stopping |= not {*STOP_KEYS, *TORQUE_OFF_KEYS}.isdisjoint(pressed)
+        if not {*TORQUE_OFF_KEYS}.isdisjoint(pressed):
+            raise KeyboardInterrupt("the key for torque off was pressed")
+        self.is_stopping |= not {*STOP_KEYS}.isdisjoint(pressed)
         self.is_stopping |= self._keys.failure is not None
         status = self._keys.status(tick.time_s)
         if self._jog.blocked:

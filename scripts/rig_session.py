@@ -63,7 +63,7 @@ class Rig:
         return self.open_bus(self.profile.follower)
 
     def calibration(self, role: str) -> Calibration:
-        """Load the stored calibration of "leader" or "follower"; see `stored_calibration`."""
+        """Load the stored calibration of "leader" or "follower"; raises `stored_calibration`'s."""
         return stored_calibration(self.profile, role)
 
     def open_leader(self) -> Leader:

@@ -80,9 +80,11 @@ def arms(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.realtime
-def test_keys_move_the_follower_and_q_leaves_it_without_torque(
-    desktop: Desktop, arms: tuple[Path, str]
+@pytest.mark.parametrize(("keys", "code"), [(("q",), 0), (("Shift_L", "1"), 130)])
+def test_keys_move_the_follower_and_a_key_leaves_it_without_torque(
+    desktop: Desktop, arms: tuple[Path, str], keys: tuple[str, ...], code: int
 ) -> None:
+    """Esc or q walk to rest, where the gripper stays as it is; ! lets go where the arm is."""
     rig, port = arms
     before = read_all(port, PRESENT_POSITION)
     environment = {**os.environ, "DISPLAY": desktop.name, "PYTHONUNBUFFERED": "1"}
@@ -105,14 +107,16 @@ def test_keys_move_the_follower_and_q_leaves_it_without_torque(
                 said += line
             with desktop.hold("o", "v"):  # roll right, open
                 time.sleep(1.0)
-            desktop.tap("q")
+            with desktop.hold(*keys):
+                time.sleep(0.05)
             rest, errors = process.communicate(timeout=20.0)
         finally:
             process.kill()
     moved = [b - a for a, b in zip(before, read_all(port, PRESENT_POSITION), strict=True)]
 
-    assert process.returncode == 0, errors
+    assert process.returncode == code, errors
     assert "follower torque: off (read back)" in rest
     assert read_all(port, TORQUE_ENABLE) == [0] * 6
-    assert abs(moved[WRIST_ROLL - 1]) > 200  # 60 degrees a second, 11 ticks a degree
+    if code:
+        assert abs(moved[WRIST_ROLL - 1]) > 200  # 60 degrees a second, 11 ticks a degree
     assert moved[GRIPPER - 1] > 200  # 80 percent a second of 2000 ticks
