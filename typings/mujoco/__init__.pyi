@@ -1,5 +1,6 @@
 """What this project calls of mujoco 4, which is published without types."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,11 @@ class _Visual:
     global_: _Global
     quality: _Quality
 
+class _Contact:
+    dist: float
+
 class _BodyView:
+    id: int
     jntadr: _Integers
     mass: _Floats
 
@@ -49,6 +54,9 @@ class MjModel:
     jnt_range: _Floats
     jnt_qposadr: _Integers
     geom_bodyid: _Integers
+    geom_group: _Integers
+    geom_size: _Floats
+    ngeom: int
     def body(self, name: str | int) -> _BodyView: ...
     def joint(self, name: str | int) -> _JointView: ...
     def __copy__(self) -> MjModel: ...
@@ -71,6 +79,9 @@ class MjData:
     qvel: _Floats
     qfrc_applied: _Floats
     qfrc_bias: _Floats
+    geom_xpos: _Floats
+    geom_xmat: _Floats
+    contact: Sequence[_Contact]
     ncon: int
     time: float
     def __init__(self, model: MjModel) -> None: ...
