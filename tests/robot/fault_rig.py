@@ -82,7 +82,8 @@ class SwayHand:
             self._start = now_s, own_rad.copy()
         start_s, middle_rad = self._start
         sway_rad = np.deg2rad([15.0, -12.0, 12.0, 15.0, 15.0, 15.0])
-        return middle_rad + sway_rad * np.sin(2 * np.pi * 0.4 * (now_s - start_s))
+        swayed: FloatVector = middle_rad + sway_rad * np.sin(2 * np.pi * 0.4 * (now_s - start_s))
+        return swayed
 
 
 @dataclass
