@@ -1,8 +1,10 @@
 """A program: two arms of emulated servos on ptys, whose shafts go where their goals say.
 
-Prints the paths of leader and follower as one JSON line. Each line on its standard input is a
-request, answered with the follower's six torque registers: `torque`, and `leader D..` or `follower
-D..` (six degrees from the middle: put the shafts there). Ends when its input does.
+`arms_on_ptys.py FOLDER`: links FOLDER/leader.tty and FOLDER/follower.tty to the ptys and says so
+with a line. Each line on its standard input is a request, answered with the follower's six torque
+registers as JSON: `torque`; `leader D..` or `follower D..` (six degrees from the middle: put the
+shafts there); `unplug` (the follower's pty goes); `replug` (a new one comes). Ends when its input
+does.
 """
 
 import json
@@ -11,6 +13,7 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from robot.registers import GOAL_POSITION, TORQUE_ENABLE
 from sim.pty_port import PtyPort
 from sim.servo import ServoBank
 
+ARMS = ("leader", "follower")
 SPEED_RAD_S = 5.0
 TURN_S = 0.002
 MIDDLE = 2048
@@ -35,12 +39,44 @@ def follow(bank: ServoBank, position_rad: FloatVector, passed_s: float) -> None:
     bank.step(position_rad, np.zeros(6))
 
 
-def answer(words: list[str], follower: ServoBank, position_rad: list[FloatVector]) -> list[int]:
-    """Carry one request out."""
-    if words[0] in ("leader", "follower"):
-        shafts_rad = position_rad[words[0] == "follower"]
-        shafts_rad[:] = np.deg2rad([float(word) for word in words[1:]])
-    return [servo.count(TORQUE_ENABLE) for servo in follower._servos]
+class Arms:
+    """Two banks, where their shafts are, and the ptys they are on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.banks = [ServoBank(mount_ticks=[0] * 6) for _ in ARMS]
+        self.position_rad: list[FloatVector] = [np.zeros(6) for _ in ARMS]
+        self.ports = [PtyPort(bank) for bank in self.banks]
+        for arm, port in zip(ARMS, self.ports, strict=True):
+            self.link(arm, port)
+
+    def link(self, arm: str, port: PtyPort) -> None:
+        (self.folder / f"{arm}.tty").symlink_to(port.path)
+
+    def answer(self, words: list[str]) -> list[int]:
+        """Carry one request out."""
+        if words[0] in ARMS:
+            shafts_rad = self.position_rad[ARMS.index(words[0])]
+            shafts_rad[:] = np.deg2rad([float(word) for word in words[1:]])
+        elif words[0] == "unplug":
+            (self.folder / "follower.tty").unlink()
+            self.ports.pop().close()
+        elif words[0] == "replug":
+            self.ports.append(PtyPort(self.banks[1]))
+            self.link("follower", self.ports[1])
+        return [servo.count(TORQUE_ENABLE) for servo in self.banks[1]._servos]
+
+    def turn(self, passed_s: float) -> None:
+        """Move the shafts and serve what is ready."""
+        for bank, position_rad in zip(self.banks, self.position_rad, strict=True):
+            follow(bank, position_rad, passed_s)
+        for port in self.ports:
+            port.serve_ready(time.monotonic())
+
+    def wait_s(self) -> float:
+        """Return how long nothing has to be done."""
+        due_s = min((port.due_s for port in self.ports if port.due_s is not None), default=math.inf)
+        return max(0.0, min(TURN_S, due_s - time.monotonic()))
 
 
 def say(words: object) -> None:
@@ -50,27 +86,20 @@ def say(words: object) -> None:
 
 def main() -> None:
     """Serve."""
-    banks = [ServoBank(mount_ticks=[0] * 6) for _ in range(2)]
-    positions_rad: list[FloatVector] = [np.zeros(6), np.zeros(6)]
-    ports = [PtyPort(bank) for bank in banks]
-    say([port.path for port in ports])
+    arms = Arms(Path(sys.argv[1]))
+    say("ready")
     last_s = time.monotonic()
     while True:
-        due_s = min((port.due_s for port in ports if port.due_s is not None), default=math.inf)
-        wait_s = max(0.0, min(TURN_S, due_s - time.monotonic()))
-        ready = select.select([*ports, sys.stdin], [], [], wait_s)[0]
+        ready = select.select([*arms.ports, sys.stdin], [], [], arms.wait_s())[0]
         now_s = time.monotonic()
-        for bank, position_rad in zip(banks, positions_rad, strict=True):
-            follow(bank, position_rad, now_s - last_s)
+        arms.turn(now_s - last_s)
         last_s = now_s
-        for port in ports:
-            port.serve_ready(time.monotonic())
         if sys.stdin in ready:
             request = os.read(0, 4096).decode()
             if not request:
                 return
             for line in request.splitlines():
-                say(answer(line.split(), banks[1], positions_rad))
+                say(arms.answer(line.split()))
 
 
 if __name__ == "__main__":

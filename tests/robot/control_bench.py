@@ -32,11 +32,11 @@ PROFILE = """
 schema = 1
 name = "bench"
 [leader]
-port = "{leader}"
+port = "{folder}/leader.tty"
 id = "leader"
 calibration_dir = "{folder}"
 [follower]
-port = "{follower}"
+port = "{folder}/follower.tty"
 id = "follower"
 calibration_dir = "{folder}"
 """
@@ -66,8 +66,6 @@ class ArmsBench:
 
     process: "subprocess.Popen[str]"
     folder: Path
-    leader: str
-    follower: str
 
     @property
     def rig(self) -> Path:
@@ -121,7 +119,7 @@ class ArmsBench:
 def open_arms(folder: Path) -> Generator[ArmsBench]:
     """Start the arms, calibrate them and write the rig."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "arms_on_ptys.py")],
+        [sys.executable, str(HERE / "arms_on_ptys.py"), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
@@ -129,14 +127,14 @@ def open_arms(folder: Path) -> Generator[ArmsBench]:
     )
     try:
         assert process.stdout is not None
-        leader, follower = json.loads(process.stdout.readline())
-        for role, path in (("leader", leader), ("follower", follower)):
+        process.stdout.readline()
+        for role in ("leader", "follower"):
+            path = str(folder / f"{role}.tty")
             _calibrate(path)
             sidecar = CalibrationSidecar(1, CALIBRATION.sha256, "2026-01-01T00:00:00", {}, path)
             save_calibration(folder / f"{role}.json", CALIBRATION, sidecar)
-        text = PROFILE.format(leader=leader, follower=follower, folder=folder)
-        (folder / "rig.toml").write_text(text)
-        yield ArmsBench(process, folder, leader, follower)
+        (folder / "rig.toml").write_text(PROFILE.format(folder=folder))
+        yield ArmsBench(process, folder)
     finally:
         process.communicate()  # closes its input
 

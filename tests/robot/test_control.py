@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from control_bench import FAR, FOLDED, HERE, OFF, ON, ArmsBench, is_alive, open_arms, wait_for
 
 from robot.control_client import rebuilt, start_control
-from robot.errors import CalibrationMismatch, ControlLost, So101Error
+from robot.errors import CalibrationMismatch, ControlLost, NotConnected, So101Error
 from robot.joint_sample import JointSample
 from robot.loop import Goal, Tick
 from robot.messages import Failure
@@ -65,6 +66,13 @@ class At:
         if tick.index == self.index and not self.acted_s:
             self.acted_s = time.monotonic()
             self.act()
+
+
+class Told:
+    """A listener that passes each tick on."""
+
+    def __init__(self, act: Callable[[Tick], None]) -> None:
+        self.on_tick = act
 
 
 class Still:
@@ -184,6 +192,38 @@ def test_a_signal_to_control_itself_ends_at_rest_and_released(
         assert "rest" in {tick.phase for tick in watcher.ticks}
         wait_for(lambda: not is_alive(control.pid), WALK_S)
         assert not (folder / "guard.json").exists()  # it said good-bye
+
+
+@pytest.mark.parametrize("is_control_killed", [False, True])
+def test_a_follower_that_is_plugged_in_again_walks_to_rest_under_the_guards_eyes(
+    arms: ArmsBench, is_control_killed: bool
+) -> None:
+    said: list[str] = []
+    watcher = Watcher()
+    replugged = threading.Timer(0.5, lambda: arms.ask("replug"))
+
+    def unplug() -> None:
+        arms.ask("unplug")
+        replugged.start()
+
+    def kill_on_the_walk(tick: Tick) -> None:
+        if is_control_killed and tick.phase == "rest" and tick.index == 20:
+            os.kill(control.pid, signal.SIGKILL)
+
+    expected = ControlLost if is_control_killed else NotConnected
+    with arms.control() as (control, folder):
+        for arm in ("leader", "follower"):
+            arms.put(arm, FAR)
+        control.torque_on()
+        with pytest.raises(expected):
+            control.drive(
+                listeners=[watcher, At(20, unplug), Told(kill_on_the_walk)], say=said.append
+            )
+        assert arms.torque() == OFF
+        assert (folder / "guard.json").exists() is is_control_killed
+
+    assert any("plug it in again" in sentence for sentence in said)
+    assert "rest" in {tick.phase for tick in watcher.ticks}
 
 
 def test_everything_is_released_and_gone_5_s_after_the_session_was_killed(
