@@ -93,7 +93,9 @@ class Window:
     load: MachineLoad
 
 
-def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) -> LoopRow:
+def run_contest(
+    contest: Contest, folder: Path, frames: Path, seconds: float, *, settle_s: float = SETTLE_S
+) -> LoopRow:
     """Run one contestant for one window.
 
     Args:
@@ -101,6 +103,7 @@ def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) ->
         folder: of this run; made.
         frames: where the cameras' pictures are stored.
         seconds: length of the window.
+        settle_s: from the first goal to the window.
 
     Raises:
         NotConnected: the command ended by itself; the last lines it said are in the message.
@@ -116,6 +119,8 @@ def run_contest(contest: Contest, folder: Path, frames: Path, seconds: float) ->
             streams = cameras.hear(ReplayReady)
         place = Place(folder, ready.leader, ready.follower, streams)
         running = stack.enter_context(started(contest, place))
+        wait_for_goals(running, arms, folder)
+        time.sleep(settle_s)
         window = _watch(running, arms, cameras, folder, seconds)
         ended = _stop(running, contest)
         torque = arms.ask(AskTorque(), Torque).follower
@@ -171,9 +176,7 @@ def _watch(
     folder: Path,
     seconds: float,
 ) -> Window:
-    """Wait for the loop to stand, then note one window."""
-    wait_for_goals(running, arms, folder)
-    time.sleep(SETTLE_S)
+    """Note one window."""
     _check_alive(running, folder)
     arms.ask(Fidget(is_on=True), Begun)
     before, machine = process_costs(running.pid), cpu_times()
