@@ -343,7 +343,7 @@ def test_a_stretched_arm_that_loses_its_supply_falls(rig: VirtualRig) -> None:
     rig.clock.sleep_until(0.1)
     registers = rig.twin.follower_bank.register
     goals = [registers(i, PRESENT_POSITION) for i in SERVO_IDS]
-    goals[1] += 1000  # the upper arm away from where it rests folded
+    goals[1], goals[2] = goals[1] + 900, goals[2] - 900  # stretched forward, above the table
     bus_of(rig).write_goals(goals)
     rig.clock.sleep_until(rig.clock.now_s() + 2.0)
     held_rad = rig.twin.follower.position_rad.copy()
