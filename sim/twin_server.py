@@ -88,7 +88,7 @@ def run_twin(
         cameras = stack.enter_context(CameraProcess(profile.cameras)) if profile.cameras else None
         twin = Twin(profile)  # while the cameras start
         entries = {} if cameras is None else cameras.wait_ready()
-        ports = {
+        ports: dict[ArmName, PtyPort] = {
             arm: PtyPort(injector.bank, is_paced=options.is_paced, faults=injector)
             for arm, injector in twin.faults.items()
         }

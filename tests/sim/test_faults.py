@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from robot.errors import ConfigError
-from sim.faults import KINDS, Fault, fault_help, parse_fault, valid_keys
+from sim.faults import KINDS, Fault, FaultKind, fault_help, parse_fault, valid_keys
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,9 @@ def test_help_names_every_kind_and_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_travels_as_json(kind: str) -> None:
-    (known,) = (name for name in KINDS if name == kind)
-    servo = 3 if "servo" in valid_keys(known) else None
-    fault = Fault(known, servo=servo, after_s=1.5, duration_s=2.0)
+def test_every_kind_travels_as_json(kind: FaultKind) -> None:
+    servo = 3 if "servo" in valid_keys(kind) else None
+    fault = Fault(kind, servo=servo, after_s=1.5, duration_s=2.0)
 
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
     assert parse_fault(str(fault)) == ("follower", fault)
