@@ -47,6 +47,31 @@ class AddFault(msgspec.Struct, tag="fault", frozen=True):
     text: str
 
 
+class Wander(msgspec.Struct, tag="wander", frozen=True):
+    """Let the leader's joints move all the time, and keep every status packet; answered Begun."""
+
+
+class Harvest(msgspec.Struct, tag="harvest", frozen=True):
+    """Ask for what was kept since the last Harvest, and forget it; answered with Harvested."""
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """One status packet with at least two bytes of data, as a servo made it."""
+
+    time_s: float  # of the request, on the emulator's own clock
+    place: int  # 1..6
+    ticks: int  # the first two bytes: the position, where positions were asked for
+
+
+class Harvested(msgspec.Struct, frozen=True):
+    """What was kept."""
+
+    now_s: float
+    leader: list[Told]
+    follower: list[Told]
+    goals_s: list[float]  # arrivals of goals at the follower
+
+
 class LetGo(msgspec.Struct, tag="let_go", frozen=True):
     """Switch all torque off, as pulling the plug would; answered with Torque."""
 
@@ -88,4 +113,4 @@ class ArmsLog(msgspec.Struct, frozen=True):
     cpu_s: float  # of the emulator
 
 
-Request = Begin | Report | CountGoals | Fidget | AddFault | LetGo | AskTorque
+Request = Begin | Report | CountGoals | Fidget | AddFault | Wander | Harvest | LetGo | AskTorque

@@ -27,10 +27,13 @@ from benchmarks.arms_messages import (
     Fidget,
     Goal,
     GoalCount,
+    Harvest,
+    Harvested,
     LetGo,
     Report,
     Request,
     Torque,
+    Wander,
 )
 from benchmarks.bench_rig import HOMING_OFFSET_TICKS, MIDDLE_TICKS, RANGE_TICKS
 from benchmarks.child import say
@@ -59,6 +62,10 @@ EARLY_S = 60e-6  # wakes so long before a reply is due, and watches the clock fo
 WATCH_S = 150e-6
 FIDGET_TICKS = 8
 FIDGET_S = (0.2, 0.4)  # uniformly between two jumps: at any phase of a control tick
+# A wandering leader: no faster than 60 degrees a second, each joint in its own rhythm, so that a
+# value a few ticks of the loop old is seen to be so.
+WANDER_RAD = 0.4
+WANDER_RAD_S = 2 * np.pi / np.array([4.0, 4.4, 5.0, 5.6, 6.2, 7.0])
 FIFO_PRIORITY = 90  # above any contestant's: a servo waits for nobody's turn
 
 
@@ -70,7 +77,9 @@ class ArmsProcess:
         self._leader = PacedLine(ServoBank(mount_ticks=[0] * 6, step_s=STEP_S, gear=LEADER_GEAR))
         self._lines = (self._leader, self._follower)
         middle = (np.array(MIDDLE_TICKS) - 2048) / STEPS_PER_RAD
+        self._middle_rad = middle
         self._follower_rad, self._leader_rad = middle.copy(), middle.copy()
+        self._is_wandering = False
         self._still = np.zeros(6)
         for line in self._lines:
             line.bank.step(middle, self._still)
@@ -149,6 +158,9 @@ class ArmsProcess:
             self._leader.bank.step(self._leader_rad, self._still)
             self._changes.append(Change(time.monotonic(), self._fidget_ticks))
         if now_s >= self._next_step_s:
+            if self._is_wandering:
+                self._leader_rad[:] = self._middle_rad + WANDER_RAD * np.sin(WANDER_RAD_S * now_s)
+                self._leader.bank.step(self._leader_rad, self._still)
             self._next_step_s = now_s + STEP_S
             for line in self._lines:
                 line.follow_cable(now_s)
@@ -180,6 +192,17 @@ class ArmsProcess:
                 arm, fault = parse_fault(text)
                 (self._leader if arm == "leader" else self._follower).faults.add(fault)
                 return Begun(now_s)
+            case Wander():
+                self._is_wandering = True
+                for line in self._lines:
+                    line.keep_told()
+                return Begun(now_s)
+            case Harvest():
+                told = [line.take_told() for line in self._lines]
+                goals_s = [time_s for time_s, _ in self._follower.goals]
+                for line in self._lines:
+                    line.forget()
+                return Harvested(now_s, told[0], told[1], goals_s)
             case LetGo():
                 for line in self._lines:
                     line.bank.handle(_write_frame(BROADCAST_ID, TORQUE_ENABLE, 0), now_s)

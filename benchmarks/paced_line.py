@@ -14,6 +14,7 @@ import time
 import tty
 from collections import deque
 
+from benchmarks.arms_messages import Told
 from robot.registers import GOAL_POSITION
 from sim.fault_injector import FaultInjector
 from sim.servo import BITS_A_BYTE, ServoBank
@@ -21,6 +22,7 @@ from sim.servo import BITS_A_BYTE, ServoBank
 BAUD_HZ = 1_000_000
 BYTE_S = BITS_A_BYTE / BAUD_HZ
 _READ_BYTES = 4096
+_TWO_BYTES_TOLD = 8  # FF FF id len error low high checksum
 _SYNC_READ, _SYNC_WRITE = 0x82, 0x83
 
 
@@ -32,6 +34,7 @@ class PacedLine:
         self.faults = FaultInjector(bank)
         self.goals: list[tuple[float, bytes]] = []  # last byte on the wire, the parameters
         self.samples: list[float] = []  # when the servos took the values of a block read
+        self._told: list[Told] = []
         self.pacing_s: list[float] = []  # how much later than due each reply left
         self._line_free_s = 0.0
         self._outgoing: deque[tuple[float, bytes]] = deque()
@@ -80,6 +83,20 @@ class PacedLine:
     def forget(self) -> None:
         """Begin a new window: drop what was noted."""
         self.goals, self.samples, self.pacing_s = [], [], []
+
+    def keep_told(self) -> None:
+        """Keep what every status packet says from now on, until `take_told`."""
+
+        def keep(time_s: float, place: int, packet: bytes) -> None:
+            if len(packet) >= _TWO_BYTES_TOLD:
+                self._told.append(Told(time_s, place, packet[5] | packet[6] << 8))
+
+        self.bank.on_status = keep
+
+    def take_told(self) -> list[Told]:
+        """Return what was kept, and forget it."""
+        told, self._told = self._told, []
+        return told
 
     def allow_anyone(self) -> None:
         """Undo a client's TIOCEXCL, which would outlive it here because our end stays open."""

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-ROOMS = ("robot", "teleop", "record", "train", "deploy", "calibration", "sim", "scripts")
+ROOMS = (
+    "robot", "teleop", "record", "train", "deploy", "calibration", "sim", "benchmarks", "scripts",
+)  # fmt: skip
 LIGHT_ROOMS = ("robot", "teleop", "calibration", "sim")
 NEEDS_A_DISPLAY = {"teleop.x_keyboard"}  # pynput looks for one when it is imported
 OURS = {"so101-stack", "so101_stack"}
