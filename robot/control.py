@@ -8,26 +8,20 @@ waiting for any of them.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-from robot import guard, messages
-from robot.clock import Clock, Pacer
-from robot.control_log import ControlLog
+from robot import messages
+from robot.clock import Pacer
 from robot.control_sources import HeldWhileSilent, StreamedGoals
-from robot.drive import Drive, DrivenArm, Ending, RestSource
+from robot.drive import Drive, Ending
 from robot.errors import ConfigError, ControlLost, NotConnected, So101Error
-from robot.guard_link import GuardLink
-from robot.health import HealthMonitor
+from robot.hosted import Hosted, Surroundings
 from robot.joint_sample import JointSample
-from robot.limits import GoalLimiter
 from robot.loop import GoalSource, Tick
 from robot.messages import (
     ControlPhase,
     Done,
     DriveEnded,
     Driving,
-    Facts,
     Failure,
     Live,
     Refused,
@@ -35,10 +29,10 @@ from robot.messages import (
     Said,
     SourceName,
     TickTold,
-    Torque,
 )
-from robot.session_pulse import REST_AFTER_S, SessionPulse
-from robot.streams import Asked, ControlStreams
+from robot.session_pulse import REST_AFTER_S
+from robot.streams import Asked
+from robot.torque import TorqueStates
 
 LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
 # Without a session everything is gone within 5 s: the walk to rest takes 4 s at most, and release,
@@ -46,38 +40,6 @@ LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
 LOOK_FOR_ALONE_S = 0.5
 ALONE_LIMIT_S = 4.3
 RECONNECT_EVERY_S = 1.0  # while idle
-
-
-class HostedArm(DrivenArm, Protocol):
-    """A follower that can also be powered."""
-
-    def torque_on(self) -> None:
-        """Power the joints where they stand; raises So101Error, and torque is off then."""
-        ...
-
-
-@dataclass(frozen=True)
-class Hosted:
-    """What the control process hosts."""
-
-    arm: HostedArm
-    leader: GoalSource | None
-    monitor: HealthMonitor
-    limiter: GoalLimiter
-    new_rest: Callable[[], RestSource]
-    rate_hz: float
-    facts: Facts
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Whom the control process deals with."""
-
-    streams: ControlStreams
-    session: SessionPulse
-    guard: GuardLink
-    clock: Clock
-    log: ControlLog
 
 
 class ControlHost:
@@ -180,15 +142,15 @@ class ControlHost:
         try:
             drive.to_rest(source, ending)
         except So101Error as error:
-            failure = Failure(type(error).__name__, str(error))
+            failure = Failure.of(error)
         finally:
             self._is_driving = False
             self._last_tick = None
             defect = sys.exception()
             if defect is not None:
-                failure = Failure(type(defect).__name__, f"unexpected {type(defect).__name__}")
+                failure = Failure.of(defect)
             elif failure is None and self._cause is not None:
-                failure = Failure(type(self._cause).__name__, str(self._cause))
+                failure = Failure.of(self._cause)
             torque = self._let_go()
             if is_asked_for:
                 number = self._streams.record.next_number
@@ -231,14 +193,14 @@ class ControlHost:
         self._streams.record.tell(Said(self._streams.record.next_number, now_s, sentence))
         self._log.event("said", now_s, sentence=sentence)
 
-    def _let_go(self) -> Torque:
+    def _let_go(self) -> TorqueStates:
         """Release, and answer whoever waits for that."""
-        torque = torque_message(self._hosted.arm.release())
-        self.is_released = set(torque.joints) == {guard.OFF}
+        torque = self._hosted.arm.release()
+        self.is_released = torque.is_off
         self._is_torque_on = self._is_stop_wanted = self._is_off_wanted = False
         self._wanted = None
         self._cause = None
-        self._log.event("released", self._clock.now_s(), torque=", ".join(torque.joints))
+        self._log.event("released", self._clock.now_s(), torque=str(torque))
         for asked in self._awaiting_release:
             asked.answer(Released(torque))
         self._awaiting_release.clear()
@@ -294,7 +256,7 @@ class ControlHost:
                     self._is_ending |= isinstance(asked.command, messages.Bye)
                     self._awaiting_release.append(asked)
         except So101Error as error:
-            asked.answer(Refused(Failure(type(error).__name__, str(error))))
+            asked.answer(Refused(Failure.of(error)))
 
     def _torque_on(self, now_s: float) -> None:
         if self._is_driving or self._is_stop_wanted:
@@ -315,8 +277,3 @@ class ControlHost:
             raise ConfigError("this control process was started without a leader")
         self._generation += 1
         self._wanted = source
-
-
-def torque_message(state: object) -> Torque:
-    """Return what `release` says, as it travels."""
-    return Torque((str(state),) * 6)

@@ -12,17 +12,14 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import msgspec
-import numpy as np
 
 import robot
-from robot import errors
 from robot.errors import ConfigError, ControlLost, ServoTimeout, So101Error
 from robot.joint_sample import JointSample
 from robot.loop import GoalSource, TickListener
@@ -31,68 +28,30 @@ from robot.messages import (
     Bye,
     Command,
     Drive,
-    DriveEnded,
     Driving,
     Facts,
-    Failure,
-    Gap,
-    GoalAsked,
     Hello,
-    Live,
     Off,
     Rearm,
     Refused,
     Released,
-    Said,
     SourceName,
     Stop,
-    TickTold,
-    Torque,
     TorqueOn,
 )
-from robot.session_pulse import BEAT_S
+from robot.session_drive import TURN_S, SessionDrive
+from robot.session_pulse import Pulse
 from robot.streams import SessionStreams
+from robot.torque import TorqueStates
 
 START_S = 30.0  # two arms checked and configured, on a busy small computer
 ANSWER_S = 5.0
 RELEASE_S = 45.0  # to rest and released, with the search for an unplugged adapter before it
 VERDICT_S = 1.5  # the guard's, after control has died
-TURN_S = 0.02  # longest wait for the next message: signals and `should_stop` are looked at then
-
-
-@runtime_checkable
-class GapListener(Protocol):
-    """A tick listener that also wants to know which ticks it missed."""
-
-    def on_gap(self, first: int, last: int) -> None:
-        """Take note of messages that were lost, by their numbers."""
-        ...
 
 
 class _GuardFile(msgspec.Struct):
     sentence: str
-
-
-class Pulse:
-    """A thread that shows control that this process lives."""
-
-    def __init__(self) -> None:
-        self.read_end, self._write_end = os.pipe()  # the read end is for the child
-        os.set_blocking(self._write_end, False)
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Fall silent for good: control comes to rest, lets go and ends."""
-        self._is_over.set()
-        self._thread.join(1.0)
-        os.close(self._write_end)
-
-    def _beat(self) -> None:
-        while not self._is_over.wait(BEAT_S):
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._write_end, b".")
 
 
 class ControlClient:
@@ -103,10 +62,9 @@ class ControlClient:
         self._pulse = pulse
         self._folder = folder
         self._streams = SessionStreams(folder)
-        self._newest: Live | None = None
         self._is_closed = False
         self._facts: Facts | None = None
-        self.torque_state: Torque | None = None  # as last read back here
+        self.torque_state: TorqueStates | None = None  # as last read back here
 
     @property
     def pid(self) -> int:
@@ -128,18 +86,18 @@ class ControlClient:
         self._facts = answer
 
     def observe(self) -> JointSample:
-        """Return the newest sample; waits for the first one."""
-        deadline_s = time.monotonic() + ANSWER_S
-        while self._look() is None and self._newest is None:
+        """Return a sample that is newer than this call."""
+        began_s = time.monotonic()
+        while True:
+            live = self._streams.newest()
+            if live is not None and live.time_s >= began_s:
+                return live.observed
             self._check_alive()
-            if time.monotonic() > deadline_s:
+            if time.monotonic() > began_s + ANSWER_S:
                 raise ServoTimeout(
                     "the follower cannot be read: check its plug and its power, then start again"
                 )
             self._streams.wait(TURN_S)
-        if self._newest is None:
-            raise ControlLost("no sample")
-        return self._newest.observed
 
     def torque_on(self) -> None:
         """Power the joints where they stand; raises So101Error, and torque is off then."""
@@ -156,7 +114,7 @@ class ControlClient:
         listeners: Sequence[TickListener] = (),
         should_stop: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda _sentence: None,
-    ) -> Torque:
+    ) -> TorqueStates:
         """Follow the leader, or a source of this process, until told to stop; then come to rest.
 
         Every tick is told to the listeners in order, those of the walk to rest too; `say` gets
@@ -171,9 +129,9 @@ class ControlClient:
         answer = self._ask(Drive(name), ANSWER_S)
         if not isinstance(answer, Driving):
             raise ControlLost(f"control answered Drive with {type(answer).__name__}")
-        turns = _Turns(source, listeners, should_stop, say, answer.generation)
+        drive = SessionDrive(self._streams, answer.generation, source, listeners, should_stop, say)
         try:
-            ended = self._turn(turns)
+            ended = drive.run(self._check_alive)
         except ControlLost:
             raise
         except BaseException as error:
@@ -181,14 +139,14 @@ class ControlClient:
             raise
         self.torque_state = ended.torque
         if ended.failure is not None:
-            raise rebuilt(ended.failure)
+            raise ended.failure.rebuilt()
         return ended.torque
 
-    def stop(self) -> Torque:
+    def stop(self) -> TorqueStates:
         """Walk to rest, let go, read back; at once when torque is off already."""
         return self._release(Stop())
 
-    def off(self) -> Torque:
+    def off(self) -> TorqueStates:
         """Let go now and read back."""
         return self._release(Off())
 
@@ -218,48 +176,7 @@ class ControlClient:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _turn(self, turns: "_Turns") -> DriveEnded:
-        """Answer samples and tell ticks until the drive has ended.
-
-        Goals first: a slow listener makes ticks wait in control's ring, and the newest
-        sample is answered before the next of them.
-        """
-        is_stop_sent = False
-        while True:
-            if not is_stop_sent and turns.should_stop():
-                self._streams.request(Stop(), time.monotonic() + ANSWER_S)
-                is_stop_sent = True
-            live = self._look()
-            if turns.source is not None and live is not None and live.phase == "drive":
-                goal = turns.source.goal(live.observed, time.monotonic())
-                position_deg = np.asarray(goal.position_deg, dtype=np.float64)
-                self._streams.send_goal(GoalAsked(turns.generation, goal.made_s, position_deg))
-            match self._streams.next_record():
-                case None:
-                    self._check_alive()
-                    self._streams.wait(TURN_S)
-                case TickTold(_, tick):
-                    for listener in turns.listeners:
-                        listener.on_tick(tick)
-                case Said(_, _, sentence):
-                    turns.say(sentence)
-                case Gap(first, last):
-                    turns.say(f"the record has a gap: messages {first} to {last} were overtaken")
-                    for listener in turns.listeners:
-                        if isinstance(listener, GapListener):
-                            listener.on_gap(first, last)
-                case DriveEnded() as ended:
-                    if ended.generation == turns.generation:
-                        return ended
-
-    def _look(self) -> Live | None:
-        """Return a live message that came since the last look, and keep it."""
-        live = self._streams.newest()
-        if live is not None:
-            self._newest = live
-        return live
-
-    def _release(self, command: Stop | Off | Bye) -> Torque:
+    def _release(self, command: Stop | Off | Bye) -> TorqueStates:
         """Have the arm let go; what the record holds of a drive that nobody hears is dropped."""
         answer = self._ask(command, RELEASE_S)
         if not isinstance(answer, Released):
@@ -281,7 +198,7 @@ class ControlClient:
                     f"{patience_s:g} s; see {self._folder / 'control.log'}"
                 )
         if isinstance(answer, Refused):
-            raise rebuilt(answer.failure)
+            raise answer.failure.rebuilt()
         return answer
 
     def _check_alive(self) -> None:
@@ -301,16 +218,6 @@ class ControlClient:
             return msgspec.json.decode(path.read_bytes(), type=_GuardFile).sentence
         except (OSError, msgspec.DecodeError):
             return "the guard has said nothing: cut the power if the arm is stiff"
-
-
-class _Turns(msgspec.Struct, frozen=True):
-    """What a drive is made of on this side."""
-
-    source: GoalSource | None
-    listeners: Sequence[TickListener]
-    should_stop: Callable[[], bool]
-    say: Callable[[str], None]
-    generation: int
 
 
 def start_control(
@@ -380,11 +287,3 @@ def _spawn(
         # A terminal's Ctrl-C is for the command, which then stops this child.
         start_new_session=True,
     )
-
-
-def rebuilt(failure: Failure) -> Exception:
-    """Return the error that ended something in the control process."""
-    kind = getattr(errors, failure.kind, None)
-    if isinstance(kind, type) and issubclass(kind, So101Error):
-        return kind(failure.sentence)
-    return RuntimeError(f"in the control process: {failure.kind}: {failure.sentence}")

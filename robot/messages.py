@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from robot import errors
+from robot.errors import So101Error
 from robot.health import GOOD, Health
 from robot.joint_sample import JointSample
-from robot.joints import JOINTS
 from robot.loop import Tick
+from robot.torque import TorqueStates
 
 SourceName = Literal["leader", "session"]
 ControlPhase = Literal["idle", "drive", "rest"]
@@ -31,17 +33,17 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     kind: str  # name of its class in `robot.errors`; another name: a defect
     sentence: str
 
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Return an error as it travels."""
+        return cls(type(error).__name__, str(error))
 
-class Torque(msgspec.Struct, frozen=True, array_like=True):
-    """Torque state of each joint, in the order of `joints.JOINTS`, as `robot.torque` words it."""
-
-    joints: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Sum up: one state for all, or which joint is in which other than off."""
-        if len(set(self.joints)) == 1:
-            return self.joints[0]
-        return ", ".join(f"{name} {state}" for name, state in zip(JOINTS, self.joints, strict=True))
+    def rebuilt(self) -> Exception:
+        """Return the error as it was over there."""
+        kind = getattr(errors, self.kind, None)
+        if isinstance(kind, type) and issubclass(kind, So101Error):
+            return kind(self.sentence)
+        return RuntimeError(f"in the control process: {self.kind}: {self.sentence}")
 
 
 # -- record stream: control to one reader, numbered ----------------------------------------------
@@ -67,7 +69,7 @@ class DriveEnded(Message, frozen=True):
 
     number: int
     generation: int
-    torque: Torque
+    torque: TorqueStates
     failure: Failure | None  # what ended it; None: it was asked to
 
 
@@ -169,7 +171,7 @@ class Driving(Message, frozen=True):
 class Released(Message, frozen=True):
     """The arm was let go of, with what was read back."""
 
-    torque: Torque
+    torque: TorqueStates
 
 
 class Refused(Message, frozen=True):

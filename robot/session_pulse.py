@@ -5,7 +5,9 @@ the kernel closes the pipe; a child that inherited it does not hide that, for th
 another parent.
 """
 
+import contextlib
 import os
+import threading
 import time
 
 BEAT_S = 0.1
@@ -34,3 +36,25 @@ class SessionPulse:
             pass
         self.is_gone |= os.getppid() != self._parent_pid
         return float("inf") if self.is_gone else now_s - self._heard_s
+
+
+class Pulse:
+    """A thread that shows control that this process lives."""
+
+    def __init__(self) -> None:
+        self.read_end, self._write_end = os.pipe()  # the read end is for the child
+        os.set_blocking(self._write_end, False)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Fall silent for good: control comes to rest, lets go and ends."""
+        self._is_over.set()
+        self._thread.join(1.0)
+        os.close(self._write_end)
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(BEAT_S):
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._write_end, b".")

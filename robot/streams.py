@@ -54,7 +54,7 @@ class RecordRing:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._slots = [bytes(1024) for _ in range(capacity)]
+        self._slots = [bytes(1280) for _ in range(capacity)]
         self.next_number = 0
 
     def append(self, data: bytes) -> None:

@@ -19,12 +19,14 @@ from robot.arm import Follower, Leader
 from robot.arm_pair import ArmPair
 from robot.bus import ServoBus
 from robot.calibration_store import stored_calibration
-from robot.control import ControlHost, Hosted, Surroundings
+from robot.control import ControlHost
 from robot.control_log import ControlLog
 from robot.devices import open_devices
-from robot.errors import So101Error
+from robot.errors import ServoTimeout, So101Error
 from robot.guard_link import GuardedClock, GuardLink
 from robot.health import HealthMonitor
+from robot.health_rules import VoltageBands, voltage_bands
+from robot.hosted import Hosted, Surroundings
 from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
@@ -32,7 +34,7 @@ from robot.messages import Facts, Failure, Refused
 from robot.port import ServoPort
 from robot.posix_line import PosixLine
 from robot.realtime import go_realtime
-from robot.registers import NAMES
+from robot.registers import MAX_VOLTAGE_LIMIT, NAMES
 from robot.rest import RestGoals
 from robot.rig import RigProfile, load_rig
 from robot.run_folder import RunLog
@@ -93,7 +95,8 @@ def main(arguments: list[str]) -> int:
         try:
             hosted = _open(options, profile, clock, guard, stack)
         except So101Error as error:
-            guard.say_goodbye()
+            if not isinstance(error, ServoTimeout):  # a servo may have kept its torque then
+                guard.say_goodbye()
             _refuse(error, streams, session, clock)
             return 2
         around = Surroundings(streams, session, guard, clock, log)
@@ -150,27 +153,37 @@ def _open(
         max_speed_deg_s=profile.max_speed_deg_s,
         table_height_m=profile.table_height_m,
     )
-    low_deg, high_deg = follower.calibration.range_deg
-    gains = {name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS}
     return Hosted(
         arm=follower if pair is None else pair,
         leader=None if pair is None else LeaderGoals(_LeaderOf(pair)),
-        monitor=HealthMonitor(),
+        monitor=HealthMonitor(_voltage_bands(follower)),
         limiter=limiter,
         new_rest=lambda: RestGoals(
             follower.calibration, limiter.last_sent_deg, profile.rest_deg, profile.table_height_m
         ),
         rate_hz=profile.control_rate_hz,
-        facts=Facts(
-            control_pid=os.getpid(),
-            guard_pid=guard.pid,
-            follower_sha256=follower.calibration.sha256,
-            leader_sha256="" if leader is None else leader.calibration.sha256,
-            low_deg=low_deg,
-            high_deg=high_deg,
-            gains=gains,
-            realtime=go_realtime(),
-        ),
+        facts=_facts(follower, leader, guard),
+    )
+
+
+def _voltage_bands(follower: Follower) -> VoltageBands:
+    """Return what the supply may do: the servos know whether they are made for 7.4 or 12 V."""
+    limits_v = [follower.bus.read(i, MAX_VOLTAGE_LIMIT) / 10 for i in SERVO_IDS]
+    return voltage_bands(min(limits_v))
+
+
+def _facts(follower: Follower, leader: Leader | None, guard: GuardLink) -> Facts:
+    """Return what the session has to know; the last before real time, for nothing loads after."""
+    low_deg, high_deg = follower.calibration.range_deg
+    return Facts(
+        control_pid=os.getpid(),
+        guard_pid=guard.pid,
+        follower_sha256=follower.calibration.sha256,
+        leader_sha256="" if leader is None else leader.calibration.sha256,
+        low_deg=low_deg,
+        high_deg=high_deg,
+        gains={name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS},
+        realtime=go_realtime(),
     )
 
 
@@ -193,7 +206,7 @@ def _refuse(
     while (now_s := clock.now_s()) < deadline_s and not session.is_gone:
         session.silence_s(now_s)
         if (asked := streams.next_request(now_s)) is not None:
-            asked.answer(Refused(Failure(type(error).__name__, str(error))))
+            asked.answer(Refused(Failure.of(error)))
             return
         clock.sleep_until(now_s + 0.01)
 

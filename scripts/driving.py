@@ -14,9 +14,9 @@ from rich.console import Console
 
 from robot.errors import So101Error
 from robot.joint_sample import JointSample
-from robot.joints import JOINTS
 from robot.loop import GoalSource, Tick, TickListener
-from robot.messages import Facts, Torque
+from robot.messages import Facts
+from robot.torque import TorqueStates
 from scripts.exit_codes import under_way
 from scripts.stopping import StopRequest
 
@@ -50,7 +50,7 @@ class ArmControl(Protocol):
         listeners: Sequence[TickListener],
         should_stop: Callable[[], bool],
         say: Callable[[str], None],
-    ) -> Torque:
+    ) -> TorqueStates:
         """Follow the leader, or a source, until told to stop; then come to rest and let go.
 
         Raises:
@@ -58,11 +58,11 @@ class ArmControl(Protocol):
         """
         ...
 
-    def stop(self) -> Torque:
+    def stop(self) -> TorqueStates:
         """Walk to rest, let go, read back; at once when torque is off already."""
         ...
 
-    def off(self) -> Torque:
+    def off(self) -> TorqueStates:
         """Let go now and read back."""
         ...
 
@@ -91,7 +91,7 @@ class Driver:
             So101Error: it could not be powered, or (no refusal then) what ended the drive.
             KeyboardInterrupt: somebody asked to stop twice: the arm did not walk to rest.
         """
-        torque: Torque | None = None
+        torque: TorqueStates | None = None
         try:
             if not self.stop():
                 self.control.torque_on()
@@ -109,7 +109,7 @@ class Driver:
         """Tell the person."""
         self.console.print(sentence, highlight=False, soft_wrap=True)
 
-    def _let_go(self, torque: Torque | None) -> None:
+    def _let_go(self, torque: TorqueStates | None) -> None:
         """Make sure that the arm has let go, and say how its joints were left."""
         error = sys.exception()
         try:
@@ -120,9 +120,9 @@ class Driver:
                 with self.stop.uninterrupted():
                     torque = self._off(error)
             if torque is not None:
-                self.say(f"follower torque: {torque_text(torque)}")
+                self.say(f"follower torque: {torque}")
 
-    def _off(self, error: BaseException | None) -> Torque | None:
+    def _off(self, error: BaseException | None) -> TorqueStates | None:
         """Let go now; None when nobody is left to ask, which the error under way says already."""
         try:
             return self.control.off()
@@ -145,10 +145,3 @@ class _Hint:
         if self._stop() and not self._is_said:
             self._is_said = True
             self._say(HINT)
-
-
-def torque_text(torque: Torque) -> str:
-    """Say the torque state in a few words: once when all joints are alike, else of each."""
-    if len(set(torque.joints)) == 1:
-        return torque.joints[0]
-    return ", ".join(f"{joint} {state}" for joint, state in zip(JOINTS, torque.joints, strict=True))

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 
 from robot.arm import Follower, Leader
-from robot.control import torque_message
 from robot.health import HealthMonitor
 from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
 from robot.loop import GoalSource, TickListener, run_control_loop
-from robot.messages import Facts, Torque
+from robot.messages import Facts
 from robot.registers import NAMES
+from robot.torque import TorqueStates
 from teleop.leader import LeaderGoals
 
 GAINS = ("P_Coefficient", "I_Coefficient", "D_Coefficient")
@@ -62,7 +62,7 @@ class VirtualControl:
         listeners: Sequence[TickListener],
         should_stop: Callable[[], bool],
         say: Callable[[str], None],
-    ) -> Torque:
+    ) -> TorqueStates:
         """Run the loop until told to stop, and let go where the arm stands."""
         del say  # it has nothing to say
         goals = self._leader if source is None else source
@@ -80,10 +80,10 @@ class VirtualControl:
         )
         return self.off()
 
-    def stop(self) -> Torque:
+    def stop(self) -> TorqueStates:
         """Let go."""
         return self.off()
 
-    def off(self) -> Torque:
+    def off(self) -> TorqueStates:
         """Let go and read back."""
-        return torque_message(self._follower.release())
+        return self._follower.release()

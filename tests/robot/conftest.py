@@ -22,6 +22,7 @@ def _load(name: str) -> ModuleType:
 
 
 arm_bench = _load("arm_bench")
+_load("other_user")
 _load("control_bench")
 _load("world_bench")
 _load("fault_rig")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from control_bench import FAR, FOLDED, HERE, OFF, ON, ArmsBench, is_alive, open_arms, wait_for
 
-from robot.control_client import rebuilt, start_control
+from robot.control_client import start_control
 from robot.errors import CalibrationMismatch, ControlLost, NotConnected, So101Error
 from robot.joint_sample import JointSample
 from robot.loop import Goal, Tick
@@ -102,6 +102,7 @@ def test_a_drive_with_the_leader_ends_at_rest_and_released(arms: ArmsBench, tmp_
         assert arms.torque() == OFF
         assert str(torque) == "off (read back)"
         assert str(control.stop()) == "off (read back)"
+        np.testing.assert_allclose(control.observe().position_deg[:5], FOLDED[:5], atol=1.0)
         pids = [control.pid, control.facts.guard_pid]
         assert all(is_alive(pid) for pid in pids)
 
@@ -342,8 +343,8 @@ def test_an_arm_of_another_calibration_is_refused_with_the_error_itself(
 
 
 def test_an_error_is_rebuilt_as_its_class() -> None:
-    error = rebuilt(Failure("CalibrationMismatch", "other arm"))
+    error = Failure.of(CalibrationMismatch("other arm")).rebuilt()
 
     assert type(error) is CalibrationMismatch
     assert str(error) == "other arm"
-    assert not isinstance(rebuilt(Failure("TypeError", "defect")), So101Error)
+    assert not isinstance(Failure("TypeError", "defect").rebuilt(), So101Error)

@@ -24,7 +24,6 @@ from robot.messages import (
     Said,
     Stop,
     TickTold,
-    Torque,
 )
 from robot.streams import (
     SENT_AT_ONCE,
@@ -35,7 +34,9 @@ from robot.streams import (
     RecordSender,
     SessionStreams,
 )
+from robot.torque import TorqueState, TorqueStates
 
+TORQUE = TorqueStates((TorqueState.OFF,) * 4 + (TorqueState.ON, TorqueState.UNREACHABLE))
 RATE_HZ = 10.0  # a ring of 350 messages
 FAR_S = 1e9
 LONG_S = 5.0
@@ -236,7 +237,7 @@ def test_what_ended_a_drive_travels_as_an_error_and_torque_states(
     ends: tuple[ControlStreams, SessionStreams],
 ) -> None:
     control, session = ends
-    ended = DriveEnded(0, 3, Torque(("off (read back)",) * 6), Failure("ServoFault", "hot"))
+    ended = DriveEnded(0, 3, TORQUE, Failure("ServoFault", "hot"))
 
     control.record.tell(ended)
     received = None
