@@ -287,7 +287,7 @@ def test_a_source_of_the_session_is_asked_with_the_newest_sample_though_a_listen
     assert indices == list(range(len(indices)))
     assert len(indices) > 75  # what waited in the ring came too
     asked_s = np.array(source.asked_s)
-    assert np.all(np.diff(asked_s) > 0)
+    assert np.all(np.diff(asked_s) >= 0)  # equal where the bus had nothing new
     assert np.median(np.diff(asked_s)) > 0.015  # not one by one: the newest
     assert watcher.driven[-1].observed.position_deg[0] == pytest.approx(5.0, abs=1.0)
 
