@@ -27,7 +27,7 @@ CLEARANCE_M = 0.03
 ARRIVED_DEG = 5.0  # a folded arm leans on itself, and may stay a little away from its goal
 SETTLE_S = 1.0  # then it has had the time it may take
 _SPACING_DEG = 2.0  # between the points of the path
-_MOST_POINTS = 200  # twice the farthest way there is
+_MOST_POINTS = 120  # the farthest way takes 98
 
 
 class RestGoals:
@@ -74,34 +74,38 @@ class RestGoals:
         return Goal(goal_deg, now_s)
 
     def _lay_out(self, start_deg: FloatVector) -> None:
-        """Lay the path: straight towards the end, and round what is near the table.
-
-        A pose from which no way leads round (of those that an arm can have, none was found) is
-        left straight; the limits on the way still hold.
-        """
+        """Lay the path, and how long it is."""
         end_deg = np.append(self._rest_deg, start_deg[GRIPPER])
-        rows: list[Sequence[float]] = [start_deg.tolist()]
-        while len(rows) <= _MOST_POINTS:
-            here_deg = np.array(rows[-1])
-            way_deg = end_deg - here_deg
-            farthest_deg = float(np.abs(way_deg).max())
-            if farthest_deg <= _SPACING_DEG:
-                break
-            straight_deg: list[float] = (
-                here_deg + way_deg * (_SPACING_DEG / farthest_deg)
-            ).tolist()
-            low_deg: list[float] = (here_deg - 2.0 * _SPACING_DEG).tolist()
-            high_deg: list[float] = (here_deg + 2.0 * _SPACING_DEG).tolist()
-            row = self._floor.lift(straight_deg, rows[-1], low_deg, high_deg)
-            if row is rows[-1]:
-                break
-            rows.append(row)
-        rows.append(end_deg.tolist())
-        self._rows_deg = np.array(rows)
+        self._rows_deg = np.array([start_deg, *self._way_round(start_deg, end_deg), end_deg])
         steps_deg = np.abs(np.diff(self._rows_deg, axis=0)).max(axis=1)
         self._places_deg = np.concatenate([[0.0], np.cumsum(steps_deg)])
         self._length_deg = float(self._places_deg[-1])
         self._walk_s = walk_s(self._length_deg)
+
+    def _way_round(self, start_deg: FloatVector, end_deg: FloatVector) -> list[FloatVector]:
+        """Return the points between, as straight as can be without coming near the table.
+
+        None where no way was found, so that the path is straight: an arm that is folded into
+        itself, which none is. The limits on the way still hold.
+        """
+        points: list[FloatVector] = []
+        here_deg = start_deg
+        for _ in range(_MOST_POINTS):
+            way_deg = end_deg - here_deg
+            farthest_deg = float(np.abs(way_deg).max())
+            if farthest_deg <= _SPACING_DEG:
+                return points
+            straight_deg = here_deg + way_deg * (_SPACING_DEG / farthest_deg)
+            here_deg = np.array(
+                self._floor.lift(
+                    straight_deg.tolist(),
+                    here_deg.tolist(),
+                    (here_deg - 2.0 * _SPACING_DEG).tolist(),
+                    (here_deg + 2.0 * _SPACING_DEG).tolist(),
+                )
+            )
+            points.append(here_deg)
+        return []
 
     def _at(self, place_deg: float) -> FloatVector:
         return np.array(

@@ -39,8 +39,8 @@ class Floor:
         Args:
             goal_deg: six joints that the other limits have passed.
             last_deg: the last goal sent; what is returned if nothing within reach is high enough.
-            low_deg: where a lifted goal may lie, from here
-            high_deg: to here.
+            low_deg: a lifted goal lies not below this,
+            high_deg: nor above this.
         """
         lowest = self._heights.lowest(goal_deg)
         if lowest.height_m >= self._height_m:
@@ -48,9 +48,8 @@ class Floor:
         floor_m = min(self._height_m, self.lowest_m(last_deg))
         lifted_deg = list(goal_deg)
         for _ in range(_LIFT_STEPS):
-            if lowest.height_m >= floor_m:
-                return lifted_deg
-            if not self._lift_once(lifted_deg, lowest, floor_m, low_deg, high_deg):
+            is_high = lowest.height_m >= floor_m
+            if is_high or not self._lift_once(lifted_deg, lowest, floor_m, low_deg, high_deg):
                 break
             lowest = self._heights.lowest(lifted_deg)
         return lifted_deg if lowest.height_m >= floor_m else last_deg

@@ -311,10 +311,11 @@ def test_a_hold_is_seen_beside_a_stop(watched: Watched) -> None:
 
 
 def test_a_lost_joint_among_faults_is_the_worse(watched: Watched) -> None:
-    watched.judge(ticks=ticks_of(SILENCE_LIMIT_S) - 8, silent=[0])
+    both = replace(GOOD_SAMPLE, status=(0, ENCODER, 0, HEAT, 0, 0))
+    watched.judge(both, ticks=2)
 
-    with pytest.raises(JointLost, match=r"stays silent|too hot"):
-        watched.judge(warm(70.0), ticks=20, silent=[0])
+    with pytest.raises(JointLost, match=r"^the encoder of shoulder_lift.*; wrist_flex switched"):
+        watched.judge(both)
 
 
 def test_after_a_reset_everything_begins_anew(watched: Watched) -> None:

@@ -215,11 +215,14 @@ def test_a_pose_without_a_way_round_the_table_is_left_straight_and_ends() -> Non
     """The arm folded into itself, fingers at the foot: no arm can be there."""
     start = np.array([79.0, 83.0, 83.0, 17.0, 4.0, 4.0])
 
-    goals = walk(RestGoals(CALIBRATION, start), start)
+    rest = RestGoals(CALIBRATION, start)
+    goals = walk(rest, start)
 
     assert goals[-1][:GRIPPER] == pytest.approx(REST_DEG)
-    steps = np.abs(np.diff(goals, axis=0))
-    assert steps.max() <= SPEED_DEG_S / RATE_HZ + 1e-6
+    assert rest.duration_s == pytest.approx(FREEZE_S + walk_s(83.0 + 95.5))
+    middle = goals[len(goals) // 2]
+    shares = (middle - start)[:GRIPPER] / (goals[-1] - start)[:GRIPPER]
+    assert shares == pytest.approx(np.full(5, shares[0]))
 
 
 @pytest.mark.parametrize("table_height_m", [None, 0.0, 0.02])
