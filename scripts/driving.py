@@ -18,6 +18,7 @@ from robot.loop import GoalSource, Tick, TickListener
 from robot.messages import Facts
 from robot.torque import TorqueStates
 from scripts.exit_codes import under_way
+from scripts.session_errors import CheckedListeners, CheckedSource, SessionErrors
 from scripts.stopping import StopRequest
 
 HINT = "stopping: the arm walks to its rest pose and lets go. Ctrl-C again: it lets go at once"
@@ -91,17 +92,21 @@ class Driver:
             So101Error: it could not be powered, or (no refusal then) what ended the drive.
             KeyboardInterrupt: somebody asked to stop twice: the arm did not walk to rest.
         """
+        errors = SessionErrors(self.say)
+        told = CheckedListeners([*listeners, _Hint(self.stop, self.say)], errors)
         torque: TorqueStates | None = None
         try:
             if not self.stop():
                 self.control.torque_on()
                 with under_way(), view or nullcontext():
                     torque = self.control.drive(
-                        source,
-                        listeners=[*listeners, _Hint(self.stop, self.say)],
-                        should_stop=lambda: self.stop() or is_over(),
+                        None if source is None else CheckedSource(source, errors),
+                        listeners=[told],
+                        should_stop=lambda: bool(errors.first) or self.stop() or is_over(),
                         say=self.say,
                     )
+                    if errors.first is not None:
+                        raise errors.first
         finally:
             self._let_go(torque)
 

@@ -89,10 +89,8 @@ def test_the_first_signal_walks_to_rest_and_lets_go(
 
     assert process.returncode == 0, said
     assert HINT in said
-    assert (
-        said.splitlines()[-1].startswith(f"follower torque: {TorqueState.OFF}") or name != "teleop"
-    )
-    assert f"follower torque: {TorqueState.OFF}" in said
+    saved = 1 if name == "record" else 0  # journals are closed when the arm has let go
+    assert said.splitlines()[-1 - saved] == f"follower torque: {TorqueState.OFF}"
     assert bench.torque(twin.follower_port) == [0] * 6
     assert is_at_rest(bench, twin)
     assert bench.left_since(before) == set()
@@ -100,7 +98,9 @@ def test_the_first_signal_walks_to_rest_and_lets_go(
         (path,) = list_journals(tmp_path / "journals", unfinished=True)
         journal = read_journal(path)
         assert journal.is_complete
-        assert [event.name for event in journal.events] == ["start", "stop", "end"]
+        # A twin that two busy cores hold up is silent now and then, which is an event too.
+        names = [event.name for event in journal.events if event.name != "health"]
+        assert names == ["start", "stop", "end"]
 
 
 @pytest.mark.parametrize("name", ["teleop", "record"])
@@ -158,7 +158,8 @@ def test_a_dead_camera_ends_the_recording_after_the_arm_was_let_go(
 
     assert process.returncode == 1, said
     assert "camera 'wrist'" in said.splitlines()[-1]
-    assert said.index("follower torque: off (read back)") < said.rindex("camera 'wrist'")
+    assert said.index("stopping: camera 'wrist'") < said.index("walking to the rest pose")
+    assert said.index("walking to the rest pose") < said.index("follower torque: off (read back)")
     assert bench.torque(twin.follower_port) == [0] * 6
     assert is_at_rest(bench, twin)
     (part,) = (tmp_path / "journals").iterdir()

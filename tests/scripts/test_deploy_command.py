@@ -5,94 +5,54 @@ The policy is untrained: what is shown is the way of its plans to the servos, an
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_bench import (
+    GONE_WITHIN_S,
+    Bench,
+    RunningTwin,
+    breakable,
+    calibrated_bench,
+    read_until,
+    running_twin,
+    wait_for,
+)
 
 from deploy.results import load_result
 from record.journal_reader import read_journal
 from robot.joints import JOINTS
-from scripts import calibrate_command, deploy_command
+from robot.run_folder import remove_dead_folders
+from robot.torque import TorqueState
+from scripts import deploy_command
 from scripts.__main__ import main as run_command
+from scripts.driving import HINT
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 LOAD_S = 120.0  # importing torch on a busy machine; 5 s on an idle one
-PROFILE = """
-schema = 1
-name = "rollout"
-[leader]
-port = "twin:leader"
-id = "leader"
-calibration_dir = "{folder}"
-[follower]
-port = "twin:follower"
-id = "follower"
-calibration_dir = "{folder}"
-[cameras.wrist]
-address = "twin:wrist"
-width = 64
-height = 48
-fps = 30
-[twin]
-eeprom_file = "{folder}/eeprom.json"
-"""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A calibrated twin profile and an untrained policy."""
-
-    folder: Path
-    rig: Path
-    checkpoint: Path
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Start `so101 deploy` unattended."""
-        command = [sys.executable, "-m", "scripts", "deploy", str(self.checkpoint), "--yes"]
-        return subprocess.Popen(
-            [*command, "--rig", str(self.rig), *words],
-            cwd=CHECKOUT,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def processes(self) -> dict[int, str]:
-        """Return the live processes of this bench with their command lines."""
-        marker = f"XDG_RUNTIME_DIR={self.folder}\0".encode()
-        found: dict[int, str] = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                is_dead = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-                if not is_dead and marker in (entry / "environ").read_bytes():
-                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
-        return found
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    folder = Path(tempfile.mkdtemp(prefix="so101d-"))  # short: a socket's address has 108 bytes
-    rig = folder / "rig.toml"
-    rig.write_text(PROFILE.format(folder=folder))
-    calibrate_command.main(calibrate_command.Args(rig=rig, virtual=True))
-    yield Bench(folder, rig, save_untrained(folder / "pretrained_model"))
-    shutil.rmtree(folder, ignore_errors=True)
+    with calibrated_bench() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def twin(bench: Bench) -> Iterator[RunningTwin]:
+    with running_twin(bench) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def checkpoint(bench: Bench) -> Path:
+    return save_untrained(bench.folder / "pretrained_model")
 
 
 def save_untrained(folder: Path) -> Path:
@@ -109,7 +69,7 @@ def save_untrained(folder: Path) -> Path:
         head_sizes=(16,),
         input_features={
             "observation.state": PolicyFeature(FeatureType.STATE, (6,)),
-            "observation.images.wrist": PolicyFeature(FeatureType.VISUAL, (3, 48, 64)),
+            "observation.images.wrist": PolicyFeature(FeatureType.VISUAL, (3, 120, 160)),
         },
         output_features={"action": PolicyFeature(FeatureType.ACTION, (6,))},
     )
@@ -125,35 +85,45 @@ def save_untrained(folder: Path) -> Path:
     return folder
 
 
-def wait_for_journal(bench: Bench, deploy: "subprocess.Popen[str]", journal: Path) -> int:
-    """Wait until this journal is being written; returns the policy's process id."""
+def start(
+    bench: Bench, checkpoint: Path, *words: str, rig: Path | None = None
+) -> "subprocess.Popen[str]":
+    """Start `so101 deploy` unattended."""
+    return bench.command("deploy", str(checkpoint), "--yes", *words, rig=rig)
+
+
+def wait_for_journal(deploy: "subprocess.Popen[str]", journal: Path) -> None:
+    """Wait until this journal is being written."""
     part = journal.with_name(journal.name + ".part")
     deadline_s = time.monotonic() + LOAD_S
     while not part.exists():
         assert time.monotonic() < deadline_s, "the rollout never began"
         assert deploy.poll() is None, deploy.communicate()[0]
         time.sleep(0.1)
-    (policy,) = (pid for pid, line in bench.processes().items() if "policy_worker" in line)
-    return policy
 
 
 def finish(deploy: "subprocess.Popen[str]") -> tuple[int, str]:
-    said = deploy.communicate(timeout=LOAD_S)[0]
+    said = deploy.communicate(timeout=GONE_WITHIN_S)[0]
     return deploy.returncode, said
 
 
-def test_when_the_policy_dies_the_rollouts_before_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_when_the_policy_dies_the_rollouts_before_are_kept(
+    bench: Bench, twin: RunningTwin, checkpoint: Path, tmp_path: Path
+) -> None:
+    before = bench.traces()
     output, journals = tmp_path / "result.json", tmp_path / "journals"
     words = ["--episodes", "3", "--duration-s", "1.5", "--output", str(output)]
 
-    deploy = bench.start(*words, "--record", str(journals))
-    os.kill(wait_for_journal(bench, deploy, journals / "episode_000001.mcap"), signal.SIGKILL)
+    deploy = start(bench, checkpoint, *words, "--record", str(journals))
+    wait_for_journal(deploy, journals / "episode_000001.mcap")
+    os.kill(bench.process_of("policy_worker"), signal.SIGKILL)
     code, said = finish(deploy)
 
     assert code == 1, said
     assert "the policy process ended: signal 9" in said
-    assert "follower torque: off (read back)" in said
+    assert f"follower torque: {TorqueState.OFF}" in said
     assert "0 of 1 rollouts succeeded" in said
+    assert bench.torque(twin.follower_port) == [0] * 6
     result = load_result(output)
     assert (result.clock, len(result.trials), len(result.timing)) == ("real", 1, 1)
     assert result.plan_statistics[0].switches >= 1
@@ -164,33 +134,97 @@ def test_when_the_policy_dies_the_rollouts_before_are_kept(bench: Bench, tmp_pat
     assert not (journals / "episode_000001.mcap").exists()
     assert "stays as episode_000001.mcap.part" in said
     assert read_journal(journals / "episode_000001.mcap.part").events[-1].name == "failed"
-    assert bench.processes() == {}
-    assert list((bench.folder / "so101").iterdir()) == []
+    assert bench.left_since(before) == set()
 
 
-def test_an_interrupt_ends_the_rollout_with_torque_off(bench: Bench, tmp_path: Path) -> None:
-    deploy = bench.start("--duration-s", "0", "--record", str(tmp_path))
-    wait_for_journal(bench, deploy, tmp_path / "episode_000000.mcap")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTSTP], ids=lambda number: number.name)
+def test_a_signal_ends_the_rollout_at_rest_with_torque_off(
+    bench: Bench, twin: RunningTwin, checkpoint: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = bench.traces()
+    deploy = start(bench, checkpoint, "--duration-s", "0", "--record", str(tmp_path))
+    wait_for_journal(deploy, tmp_path / "episode_000000.mcap")
 
-    deploy.send_signal(signal.SIGINT)
+    deploy.send_signal(number)
     code, said = finish(deploy)
 
     assert code == 0, said
-    assert "follower torque: off (read back)" in said
+    assert HINT in said
+    assert f"follower torque: {TorqueState.OFF}" in said
     assert "0 of 1 rollouts succeeded, 1 not judged" in said
-    assert read_journal(tmp_path / "episode_000000.mcap").outcome == "unmarked"
-    assert bench.processes() == {}
-    assert list((bench.folder / "so101").iterdir()) == []
+    assert bench.torque(twin.follower_port) == [0] * 6
+    journal = read_journal(tmp_path / "episode_000000.mcap")
+    assert journal.outcome == "unmarked"
+    names = [event.name for event in journal.events if event.name != "health"]
+    assert names == ["start", "stop", "end"]
+    assert bench.left_since(before) == set()
+
+
+def test_a_second_signal_ends_the_rollout_at_once(
+    bench: Bench, twin: RunningTwin, checkpoint: Path, tmp_path: Path
+) -> None:
+    before = bench.traces()
+    deploy = start(bench, checkpoint, "--duration-s", "0", "--record", str(tmp_path))
+    wait_for_journal(deploy, tmp_path / "episode_000000.mcap")
+
+    deploy.send_signal(signal.SIGINT)
+    read_until(deploy, HINT)
+    deploy.send_signal(signal.SIGINT)
+    code, said = finish(deploy)
+
+    assert code == 130, said
+    assert f"follower torque: {TorqueState.OFF}" in said
+    assert bench.torque(twin.follower_port) == [0] * 6
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    assert bench.left_since(before) == set()
+
+
+def test_when_it_is_killed_the_arm_is_let_go_and_the_policy_goes(
+    bench: Bench, twin: RunningTwin, checkpoint: Path, tmp_path: Path
+) -> None:
+    before = bench.traces()
+    deploy = start(bench, checkpoint, "--duration-s", "0", "--record", str(tmp_path))
+    wait_for_journal(deploy, tmp_path / "episode_000000.mcap")
+
+    deploy.kill()
+    deploy.communicate()
+
+    programs = ("control_host", "guard", "policy_worker")
+    assert wait_for(
+        lambda: not any(word in line for line in bench.processes().values() for word in programs)
+    )
+    assert bench.torque(twin.follower_port) == [0] * 6
+    remove_dead_folders(bench.folder / "so101")  # as the next start does
+    assert bench.left_since(before) == set()
+
+
+def test_a_dead_camera_ends_the_rollout_after_the_arm_was_let_go(
+    bench: Bench, twin: RunningTwin, checkpoint: Path, tmp_path: Path
+) -> None:
+    with breakable(twin.camera) as (address, break_off):
+        rig = bench.write_rig("relayed", address)
+        words = ["--duration-s", "0", "--record", str(tmp_path)]
+        deploy = start(bench, checkpoint, *words, rig=rig)
+        wait_for_journal(deploy, tmp_path / "episode_000000.mcap")
+        break_off()
+        code, said = finish(deploy)
+
+    assert code == 1, said
+    assert said.index("stopping: camera 'wrist'") < said.index("walking to the rest pose")
+    assert "camera 'wrist'" in said.splitlines()[-1]
+    assert f"follower torque: {TorqueState.OFF}" in said
+    assert bench.torque(twin.follower_port) == [0] * 6
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
 
 
 def test_without_a_terminal_it_must_be_told_to_ask_nothing(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    bench: Bench, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy_command.Args(bench.checkpoint).yes is False
+    assert deploy_command.Args(checkpoint).yes is False
     with open(os.devnull) as nothing:
         kept, sys.stdin = sys.stdin, nothing
         try:
-            code = run_command(["deploy", str(bench.checkpoint), "--rig", str(bench.rig)])
+            code = run_command(["deploy", str(checkpoint), "--rig", str(bench.rig)])
         finally:
             sys.stdin = kept
 
