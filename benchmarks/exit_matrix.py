@@ -7,6 +7,7 @@ table of docs/safety.md.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,7 +28,8 @@ DURATION_S = 4.0
 OFF_WITHIN_S = 12.0  # the walk to rest takes three seconds; afterwards nothing changes any more
 GONE_WITHIN_S = 40.0  # this project looks for a pulled adapter for half a minute
 LEROBOT_HZ = 30.0
-TOLD = "follower torque:"  # so begins what this project's commands say at the end
+# What this project's commands and its guard say at the end.
+TOLD = re.compile(r"follower torque[^:]*: (.+)")
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ def _end_all(family: Sequence[int]) -> None:
 
 
 def _told(folder: Path) -> str:
-    told = [line for line in said_lines(folder) if line.startswith(TOLD)]
-    return told[-1].removeprefix(TOLD).strip() if told else ""
+    told = [match[1] for line in said_lines(folder) if (match := TOLD.search(line))]
+    return told[-1] if told else ""
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
