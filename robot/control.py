@@ -174,7 +174,9 @@ class ControlHost:
     def on_tick(self, tick: Tick) -> None:
         """Tell the session of a tick."""
         self._last_tick = tick
-        self._streams.record.tell(TickTold(self._streams.record.next_number, tick))
+        self._streams.record.tell(
+            TickTold(self._streams.record.next_number, self._generation, tick)
+        )
         if self._publishes_late or tick.phase == "rest":
             self._publish(tick.phase, tick.observed, tick.time_s)
 

@@ -206,6 +206,11 @@ class ControlClient:
         if code is None:
             return
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if self._facts is None:
+            raise ControlLost(
+                f"the control process did not start ({how}); nothing was powered. "
+                "What it said last stands above"
+            )
         raise ControlLost(f"the control process ended ({how}); {self._verdict()}")
 
     def _verdict(self) -> str:

@@ -53,6 +53,7 @@ class TickTold(Message, frozen=True):
     """One turn of the loop."""
 
     number: int
+    generation: int  # of the drive
     tick: Tick
 
 

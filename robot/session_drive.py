@@ -68,9 +68,10 @@ class SessionDrive:
 
     def _tell(self, message: Record) -> None:
         match message:
-            case TickTold(_, tick):
-                for listener in self.listeners:
-                    listener.on_tick(tick)
+            case TickTold(_, generation, tick):
+                if generation == self.generation:  # none of a drive that was left with an error
+                    for listener in self.listeners:
+                        listener.on_tick(tick)
             case Said(_, _, sentence):
                 self.say(sentence)
             case Gap(first, last):
@@ -79,4 +80,4 @@ class SessionDrive:
                     if isinstance(listener, GapListener):
                         listener.on_gap(first, last)
             case DriveEnded():
-                pass  # of an earlier drive
+                pass  # of an earlier one

@@ -348,3 +348,33 @@ def test_an_error_is_rebuilt_as_its_class() -> None:
     assert type(error) is CalibrationMismatch
     assert str(error) == "other arm"
     assert not isinstance(Failure("TypeError", "defect").rebuilt(), So101Error)
+
+
+def test_ticks_of_a_drive_that_was_left_are_not_told_to_the_next(arms: ArmsBench) -> None:
+    def fail() -> None:
+        time.sleep(0.5)  # 50 ticks wait in the ring
+        raise OSError("disk")
+
+    with arms.control() as (control, _):
+        control.torque_on()
+        with pytest.raises(OSError, match="disk"):
+            control.drive(listeners=[At(10, fail)])
+        control.torque_on()
+        watcher = Watcher()
+        control.drive(listeners=[watcher], should_stop=lambda: watcher.has(10))
+
+    indices = [tick.index for tick in watcher.driven]
+    assert indices == list(range(len(indices)))
+
+
+def test_a_control_process_that_does_not_start_says_so(arms: ArmsBench) -> None:
+    with (
+        open_run_folder("bench") as folder,
+        pytest.raises(ControlLost, match="did not start \\(exit code 3\\)"),
+    ):
+        start_control(
+            arms.rig,
+            source="leader",
+            run_folder=folder.path,
+            program=("-c", "import sys; sys.exit(3)"),
+        )

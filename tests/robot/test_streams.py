@@ -103,7 +103,7 @@ def test_a_tick_comes_back_as_it_went(index: int) -> None:
     codec: Codec[Record] = Codec(Record)
     sent = tick(index)
 
-    told = codec.decode(codec.encode(TickTold(7, sent)))
+    told = codec.decode(codec.encode(TickTold(7, 1, sent)))
 
     assert isinstance(told, TickTold)
     assert told.number == 7
@@ -125,7 +125,7 @@ def test_a_tick_comes_back_as_it_went(index: int) -> None:
 def test_a_tick_is_small(short_path: Path) -> None:
     codec: Codec[Record] = Codec(Record)
 
-    assert len(codec.encode(TickTold(10**6, tick(0)))) < 1200  # 30 s at 200 Hz: 7 MB
+    assert len(codec.encode(TickTold(10**6, 1, tick(0)))) < 1200  # 30 s at 200 Hz: 7 MB
 
 
 # -- record ----------------------------------------------------------------------------------------
