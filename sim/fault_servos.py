@@ -12,6 +12,7 @@ from robot import registers
 from robot.joints import SERVO_IDS
 from sim.faults import Fault, FaultKind
 from sim.servo import ServoBank
+from sim.servo_motor import OVERLOAD_BIT
 from sim.servo_registers import BAUD_RATES_HZ
 
 LOAD_PCT = 100.0
@@ -81,7 +82,7 @@ class ForcedOverload(_Lasting):
 
     def go_on(self, elapsed_s: float) -> None:
         """Set it again where it is clear."""
-        clear = [motor for motor in self._motors if not motor.status & 0x20]
+        clear = [motor for motor in self._motors if not motor.status & OVERLOAD_BIT]
         if clear and self._left != 0:
             self._left = None if self._left is None else self._left - 1
             for motor in clear:

@@ -26,9 +26,8 @@ MAX_DUTY = 0.97
 GAIN_PER_P = 1.0 / 4000.0  # duty per step and count of P
 STARTUP_DUTY = 0.009  # at Minimum_Startup_Force = 16
 DERIVATIVE_DUTY = 0.03  # duty per rad/s at D = 32
-INTEGRAL_PER_I = (
-    1.0 / 4000.0
-)  # duty per step·s and count of I [law unpublished; LeRobot sets I = 0]
+# Duty per step·s and count of I [law unpublished; LeRobot sets I = 0].
+INTEGRAL_PER_I = 1.0 / 4000.0
 SLEW_STEP_S = 3400.0  # the goal moves inside the servo no faster than this
 ACCELERATION_STEP_S2 = 100.0  # per count of register 41
 
@@ -105,16 +104,12 @@ class Motor:
     def __init__(
         self, settings: MotorSettings, supply_v: float, relative_gear: float, step_s: float
     ) -> None:
-        self._supply_v = supply_v
-        self._step_s = step_s
+        self._supply_v, self._step_s = supply_v, step_s
         self._kt_nm_a = KT_NM_A * relative_gear
         self.celsius = AMBIENT_CELSIUS
-        self.position_rad = self.velocity_rad_s = 0.0
-        self.torque_nm = 0.0
+        self.position_rad = self.velocity_rad_s = self.torque_nm = 0.0
         self.goal_tick = 0
-        # Duty at least needed while driven, 0..1: a jammed gear, for faults (sim/faults.py). The
-        # protections and the load and current registers see it; the joint does not move by it.
-        self.strain = 0.0
+        self.strain = 0.0  # duty a jam asks for, 0..1: seen by protections and registers alone
         self.setpoint = 0.0  # the goal after the slew, step
         self._settings = settings
         self.forget_faults()
@@ -184,23 +179,21 @@ class Motor:
     @property
     def load(self) -> float:
         """Signed duty as Present_Load shows it: what drives the joint, or what a jam asks for."""
-        if not self.strain or not self._is_driven:
-            return self.duty
-        return math.copysign(max(abs(self.duty), min(self.strain, self._limit)), self.duty)
+        is_strained = self.strain > 0.0 and self._is_driven
+        least = min(self.strain, self._limit) if is_strained else 0.0
+        return math.copysign(max(abs(self.duty), least), self.duty)
 
     @property
     def supply_current_a(self) -> float:
         """Supply current: duty times phase current, which is what register 69 resembles."""
         current_a = abs(self.duty * self.torque_nm / self._kt_nm_a)
-        if not self.strain:
-            return current_a
-        return max(current_a, self.load**2 * self._supply_v / RESISTANCE_OHM)  # as if blocked
+        blocked_a = self.load**2 * self._supply_v / RESISTANCE_OHM
+        return max(current_a, blocked_a) if self.strain else current_a
 
     def trip_overload(self) -> None:
         """Latch an overload now, whatever the load; a new goal clears it."""
-        if not self.status & OVERLOAD_BIT:
-            self.status |= OVERLOAD_BIT
-            self._update_output()
+        self.status |= OVERLOAD_BIT
+        self._update_output()
 
     def step(self, position_rad: float, velocity_rad_s: float) -> float:
         """Advance by one step of the world; return the motor's torque in Nm."""
@@ -275,9 +268,8 @@ class Motor:
         """Advance the 10 ms timers: overload, overcurrent, heat, the moving flag."""
         settings = self._settings
         current_a = self.torque_nm / self._kt_nm_a
-        target = AMBIENT_CELSIUS + THERMAL_K_PER_W * (
-            current_a * current_a * RESISTANCE_OHM + IDLE_W
-        )
+        heat_w = current_a * current_a * RESISTANCE_OHM + IDLE_W
+        target = AMBIENT_CELSIUS + THERMAL_K_PER_W * heat_w
         self.celsius += (target - self.celsius) * (PROTECTION_TICK_S / THERMAL_TAU_S)
         is_over = abs(self.load) * 100 > settings.overload_torque
         self._overload_ticks = self._overload_ticks + 1 if is_over else 0

@@ -14,6 +14,7 @@ from robot.loop import Tick
 from scripts.operators import SETTLE_TICKS, Scene, TwinOperator
 from scripts.record_command import seeds_from
 from scripts.twin_asker import Immediate, StatusWatch, twin_asker
+from sim.faults import Fault
 from sim.tasks.pick_red import TaskStart, sample_start
 from sim.twin_control import DirectControl, RemoteControl, TwinStatus
 from sim.twin_core import ArmName, HandName
@@ -39,6 +40,12 @@ class SlowControl:
 
     def set_hand(self, arm: ArmName, hand: HandName, seed: int = 0) -> None:
         self._wait(f"{hand} {seed}")
+
+    def inject(self, fault: Fault, arm: ArmName = "follower") -> None:
+        self._wait(f"inject {fault}")
+
+    def clear_faults(self) -> None:
+        self._wait("clear faults")
 
     def status(self) -> TwinStatus:
         self._wait("status")

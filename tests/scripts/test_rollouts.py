@@ -24,6 +24,7 @@ from scripts.driving import Driver
 from scripts.rig_session import Rig, open_rig
 from scripts.rollouts import RolloutBench, RolloutPlan, RolloutRecord, run_rollouts
 from scripts.stopping import StopRequest
+from sim.faults import Fault
 from sim.tasks.pick_red import TaskStart
 from sim.twin_control import TwinControl, TwinStatus
 from sim.twin_core import ArmName, HandName
@@ -88,6 +89,12 @@ class AnnouncedControl:
 
     def set_hand(self, arm: ArmName, hand: HandName, seed: int = 0) -> None:
         self.control.set_hand(arm, hand, seed)
+
+    def inject(self, fault: Fault, arm: ArmName = "follower") -> None:
+        self.control.inject(fault, arm)
+
+    def clear_faults(self) -> None:
+        self.control.clear_faults()
 
     def status(self) -> TwinStatus:
         self.asked_s.append(self.clock.now_s() - self.reset_s)
