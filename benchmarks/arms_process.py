@@ -36,11 +36,10 @@ from benchmarks.arms_messages import (
     Wander,
 )
 from benchmarks.bench_rig import HOMING_OFFSET_TICKS, MIDDLE_TICKS, RANGE_TICKS
-from benchmarks.child import say
+from benchmarks.child import begin_child, say
 from benchmarks.paced_line import PacedLine, goal_ticks
 from robot.joints import JOINTS, SERVO_IDS
 from robot.packets import WRITE, frame
-from robot.parent_death import die_with_parent
 from robot.registers import (
     BROADCAST_ID,
     HOMING_OFFSET,
@@ -257,7 +256,7 @@ def _ask_for_fifo() -> bool:
 
 def main() -> None:
     """Serve the arms."""
-    die_with_parent(os.getppid())
+    begin_child()
     arms = ArmsProcess()
     say(arms.ready)
     arms.run()

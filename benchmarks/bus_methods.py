@@ -4,15 +4,14 @@ Each method is the way its own documentation reads all servos at once, and impor
 only. All but rustypot's and LeRobot's (`lerobot_side`), which return angles, return the raw values.
 """
 
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from benchmarks.bus_block import Reader, serve_blocks
+from benchmarks.child import begin_child
 from robot.joints import SERVO_IDS
-from robot.parent_death import die_with_parent
 from robot.registers import PRESENT_POSITION, STATE_BLOCK, Register
 
 
@@ -88,7 +87,7 @@ REGISTERS = {"position": PRESENT_POSITION, "block": STATE_BLOCK}
 
 def main() -> None:
     """Serve one method."""
-    die_with_parent(os.getppid())
+    begin_child()
     method, register, device = sys.argv[1:]
     serve_blocks(partial(METHODS[method], device, REGISTERS[register]))
 

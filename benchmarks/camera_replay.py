@@ -14,10 +14,9 @@ import msgspec
 import zmq
 
 from benchmarks.bench_rig import FPS
-from benchmarks.child import say
+from benchmarks.child import begin_child, say
 from benchmarks.stored_frames import load_frames
 from robot.clock import MonotonicClock
-from robot.parent_death import die_with_parent
 from robot.run_folder import ZmqEntry
 from sim.camera_streams import HttpStreams, JpegFrame, LatestFrame, ZmqStream
 
@@ -32,7 +31,7 @@ class ReplayReady(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Replay until standard input ends."""
-    die_with_parent(os.getppid())
+    begin_child()
     clock = MonotonicClock()
     frames = load_frames(Path(sys.argv[1]))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -8,6 +8,7 @@ given.
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from typing import IO, Self
 import msgspec
 
 from robot.errors import NotConnected
+from robot.parent_death import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_DEADLINE_S = 5.0
@@ -100,6 +102,12 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment with the checkout first on the module path."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(extra or {})}
+
+
+def begin_child() -> None:
+    """Set a helper up: it ends with its parent, and a terminal's Ctrl-C is for the parent alone."""
+    die_with_parent(os.getppid())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def serve_lines(answer: Callable[[bytes], object]) -> None:

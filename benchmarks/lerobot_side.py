@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.bus_block import Reader, serve_blocks
+from benchmarks.child import begin_child
 from robot.joints import JOINTS
 from robot.parent_death import die_with_parent
 
@@ -71,11 +72,12 @@ def _lose_cameras(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Do what the first word says."""
-    die_with_parent(os.getppid())
     what, *words = sys.argv[1:]
     if what == "bus":
+        begin_child()
         serve_blocks(partial(lerobot_bus, words[0], Path(words[1])))
     else:
+        die_with_parent(os.getppid())
         run_command(what, words)
 
 

@@ -6,6 +6,7 @@ stamps.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import tempfile
@@ -71,6 +72,7 @@ class LoopRow(msgspec.Struct, frozen=True):
     reaction: Quantiles | None  # leader's register changes → last byte of the first goal after it
     age: Quantiles | None  # leader's sample → last byte of the goal
     cpu_ms_per_tick: dict[str, float]  # of each process of the command
+    stored_mb_s: float  # by which the files of the command grew: that it recorded
     generators_share: dict[str, float]  # processor time of the load generators, of one core
     others_share: float  # of one core: all that is neither command nor generator
     pacing: Quantiles | None  # how much later than due the emulator's replies left
@@ -86,6 +88,7 @@ class Window:
     """What was seen while a command ran."""
 
     log: ArmsLog
+    stored_bytes: int  # by which the files of the command grew
     commands_s: dict[str, float]
     fifo: list[str]
     cameras_s: float
@@ -138,7 +141,16 @@ def started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes
             stdout=said,
             stderr=subprocess.STDOUT,
             cwd=place.folder,
-            env=child_environment({"XDG_RUNTIME_DIR": str(runtime), "PYTHONUNBUFFERED": "1"}),
+            env=child_environment(
+                {
+                    "XDG_RUNTIME_DIR": str(runtime),
+                    "PYTHONUNBUFFERED": "1",
+                    # So a command of this project knows whose step it is (scripts/steps.py) and
+                    # ends with it; `lerobot_side` sees to that itself.
+                    "SO101_STEP_OF": str(os.getpid()),
+                }
+            ),
+            start_new_session=True,  # a terminal's Ctrl-C is for the benchmark alone
         )
         try:
             yield process
@@ -179,6 +191,7 @@ def _watch(
     """Note one window."""
     _check_alive(running, folder)
     arms.ask(Fidget(is_on=True), Begun)
+    stored_before = stored_bytes(folder)
     before, machine = process_costs(running.pid), cpu_times()
     camera_costs = process_costs(cameras.pid) if cameras else {}
     arms.ask(Begin(), Begun)
@@ -189,9 +202,12 @@ def _watch(
     arms.ask(Fidget(is_on=False), Begun)
     _check_alive(running, folder)
     load = load_between(machine, machine_after)
-    busy_s = load.busy_share * (machine_after.total_s - machine.total_s)
+    elapsed_s = machine_after.total_s - machine.total_s
+    busy_s = (load.busy_share - load.steal_share) * elapsed_s
     fifo = sorted({cost.name for cost in after.values() if cost.is_fifo})
-    return Window(log, cost_between(before, after), fifo, sum(cameras_s.values()), busy_s, load)
+    stored = stored_bytes(folder) - stored_before
+    used_s = cost_between(before, after)
+    return Window(log, stored, used_s, fifo, sum(cameras_s.values()), busy_s, load)
 
 
 def _stop(running: "subprocess.Popen[bytes]", contest: Contest) -> str:
@@ -227,6 +243,7 @@ def _row(contest: Contest, window: Window, ended: str, torque: list[int]) -> Loo
             name: 1000 * used_s / max(1, len(log.goals))
             for name, used_s in window.commands_s.items()
         },
+        stored_mb_s=window.stored_bytes / 1e6 / seconds,
         generators_share={name: used_s / seconds for name, used_s in generators_s.items()},
         others_share=max(0.0, others_s / seconds),
         pacing=quantiles(log.pacing_s),
@@ -236,6 +253,15 @@ def _row(contest: Contest, window: Window, ended: str, torque: list[int]) -> Loo
         lateness_tail=tail(lateness_s(times_s, period_s)[0].tolist()),
         excess_tail=tail(excess_s(times_s, period_s).tolist()),
     )
+
+
+def stored_bytes(folder: Path) -> int:
+    """Add up the files in a folder; those that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def tail(values_s: Sequence[float]) -> list[TailPoint]:

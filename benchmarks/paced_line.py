@@ -12,7 +12,7 @@ import os
 import termios
 import time
 import tty
-from collections import deque
+from bisect import insort
 
 from benchmarks.arms_messages import Told
 from robot.registers import GOAL_POSITION
@@ -37,7 +37,7 @@ class PacedLine:
         self._told: list[Told] = []
         self.pacing_s: list[float] = []  # how much later than due each reply left
         self._line_free_s = 0.0
-        self._outgoing: deque[tuple[float, bytes]] = deque()
+        self._outgoing: list[tuple[float, bytes]] = []  # when to send what, by time
         self._master, self._slave = os.openpty()
         mode = termios.tcgetattr(self._slave)
         tty.cfmakeraw(mode)
@@ -66,7 +66,8 @@ class PacedLine:
         self._note(packet, end_s)
         for reply in self.faults.handle(packet, now_s, BAUD_HZ):
             self._line_free_s = end_s + reply.delay_s
-            self._outgoing.append((self._line_free_s + reply.late_s, reply.data))
+            due_s = self._line_free_s + reply.late_s
+            insort(self._outgoing, (due_s, reply.data), key=lambda one: one[0])
 
     def send_due(self) -> None:
         """Send the replies that are due, each at its time or as soon after it as possible."""
@@ -75,7 +76,7 @@ class PacedLine:
             now_s = time.monotonic()
             if now_s < due_s:
                 return
-            self._outgoing.popleft()
+            self._outgoing.pop(0)
             with contextlib.suppress(BlockingIOError):  # nobody reads: an adapter loses bytes too
                 os.write(self._master, data)
             self.pacing_s.append(now_s - due_s)

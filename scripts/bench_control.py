@@ -168,7 +168,7 @@ def _cost_table(loops: list[LoopRow]) -> Table:
     table.add_column("loop", no_wrap=True)
     table.add_column("CPU a tick, ms")
     table.add_column("generators, others:\nshare of a core")
-    for heading in ("pacing us\np99", "\nmax", "\nstolen"):
+    for heading in ("stored\nMB/s", "pacing us\np99", "\nmax", "\nstolen"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in loops:
         shares = {**row.generators_share, "others": row.others_share}
@@ -176,6 +176,7 @@ def _cost_table(loops: list[LoopRow]) -> Table:
             loop_name(row),
             ", ".join(f"{_short(name)} {ms:.2f}" for name, ms in row.cpu_ms_per_tick.items()),
             ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+            f"{row.stored_mb_s:.1f}",
             *_four(row.pacing, scale=1000, digits=0)[1::2],
             f"{row.load.steal_share:.1%}",
         )

@@ -48,6 +48,7 @@ def loop(
         reaction=four(11.0),
         age=four(2.0),
         cpu_ms_per_tick={"scripts.control_host": 1.0},
+        stored_mb_s=1.3,
         generators_share={"arms": 0.1},
         others_share=0.0,
         pacing=four(0.01),
