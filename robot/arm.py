@@ -5,7 +5,7 @@ released on every way out. `release` never raises: it broadcasts torque-off twic
 servo back, so that it can say of each joint: off (read back), on (read back), or not reachable.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,10 +27,8 @@ from robot.joints import (
     FloatVector,
     deg_to_ticks,
 )
-from robot.packets import SyncWrite
 from robot.power import GLITCH_S, PowerWatch
 from robot.power_on import power_on, seed_powered
-from robot.registers import GOAL_POSITION
 from robot.torque import TorqueState, TorqueStates, release_torque
 from robot.torque_limits import TorqueLimits
 
@@ -249,13 +247,7 @@ class Follower:
         A joint that is not powered, or has been silent, gets none: a goal would turn its torque on.
         """
         ticks = np.clip(deg_to_ticks(goal_deg, self.calibration), self._low, self._high).tolist()
-        driven = self._driven - self._power.suspects
-        if len(driven) == len(SERVO_IDS):
-            self.bus.write_goals(ticks)
-        elif driven:
-            ids = sorted(driven)
-            some: Sequence[int] = [ticks[SERVO_IDS.index(servo_id)] for servo_id in ids]
-            self.bus.send(SyncWrite(GOAL_POSITION, ids), some)
+        self.bus.write_goals(ticks, self._driven - self._power.suspects)
 
     # A cable that was pulled ----------------------------------------------------------------------
 

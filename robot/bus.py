@@ -8,7 +8,7 @@ counted per servo. Facts of the protocol: docs/provenance.md.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import scservo_sdk
@@ -208,9 +208,14 @@ class ServoBus:
         """Look, once a tick, whether somebody else talks on this bus; raises PortBusy if so."""
         self._input.refuse_strangers()
 
-    def write_goals(self, ticks: Sequence[int]) -> None:
-        """Send one goal position a servo in one packet; nothing answers."""
-        self.port.send(self._goals.fill(ticks))
+    def write_goals(self, ticks: Sequence[int], ids: Collection[int] | None = None) -> None:
+        """Send one goal position a servo, or some of them, in one packet; nothing answers."""
+        if ids is None or len(ids) == len(self.ids):
+            self.port.send(self._goals.fill(ticks))
+        elif ids:
+            some = [(i, tick) for i, tick in zip(self.ids, ticks, strict=True) if i in ids]
+            packet = SyncWrite(GOAL_POSITION, [servo_id for servo_id, _ in some])
+            self.port.send(packet.fill([tick for _, tick in some]))
 
     def send(self, packet: SyncWrite, values: Sequence[int]) -> None:
         """Send one value a servo of a prepared packet; nothing answers."""

@@ -62,7 +62,7 @@ class JointReader:
         self._not_read.setflags(write=False)
         self._ma_per_count: FloatVector = np.full(_COUNT, MA_PER_COUNT)
         low, high = calibration.range_min_ticks, calibration.range_max_ticks
-        self._units_per_tick = np.full(_COUNT, DEG_PER_TICK)
+        self._units_per_tick: FloatVector = np.full(_COUNT, DEG_PER_TICK)
         self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
 
     def prime(self) -> None:

@@ -129,11 +129,11 @@ class SizedRead:
         for start, index in sorted(self._candidates(received), reverse=True):
             gap = next_start - start - stride
             is_followed = gap == 0 or gap >= stride // 2
-            if not found and gap > 0:  # the deadline may have cut the reply behind it
-                is_followed |= any(
-                    prefix.startswith(received[start + stride : start + stride + 4])
-                    for prefix in self._prefixes[index + 1 :]
-                )
+            # Or by the beginning of a later reply: truncated, or cut by the deadline.
+            if 2 <= gap < stride // 2 or (gap == 1 and not found):
+                rest = received[start + stride : start + stride + min(gap, 4)]
+                later = self._prefixes[index + 1 :]
+                is_followed |= any(prefix.startswith(rest) for prefix in later)
             if is_followed:
                 found.append((start, index))
                 next_start = start

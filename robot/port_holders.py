@@ -118,5 +118,5 @@ def _command(pid: int) -> str:
         raw = Path(f"{_PROC}/{pid}/cmdline").read_bytes()
     except OSError:
         raw = b""
-    words = raw.replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    return words[:_COMMAND_CHARS] or "name unknown"
+    words = raw.replace(b"\0", b" ").decode("utf-8", "replace").split()
+    return " ".join(words)[:_COMMAND_CHARS] or "name unknown"

@@ -25,6 +25,7 @@ class BenchClock:
         self.banks: list[ServoBank] = []
         self.position_rad = np.zeros(6)
         self.time_s = 0.0
+        self.after_step: Callable[[], object] = lambda: None
         self._steps = 0
 
     def now_s(self) -> float:
@@ -36,6 +37,7 @@ class BenchClock:
             for bank in self.banks:
                 bank.step(self.position_rad, np.zeros(6))
             self._steps += 1
+            self.after_step()
 
 
 class FaultyLine(MemorySerial):
@@ -52,6 +54,11 @@ class FaultyLine(MemorySerial):
         if self.is_gone:
             raise OSError(5, "Input/output error")
         return self.mangle(super().read(size))
+
+    def inject(self, data: bytes) -> None:
+        """Let bytes arrive that nobody asked for."""
+        self._in_flight.append((self._clock.now_s(), data))
+        self._in_flight.sort()
 
     def write(self, data: bytes | bytearray | list[int]) -> int:
         if self.is_gone:

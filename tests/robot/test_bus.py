@@ -1,19 +1,23 @@
+from collections.abc import Callable
+
 import pytest
 import scservo_sdk
 from arm_bench import ArmBench
 
-from robot.bus_faults import OWED_S
-from robot.errors import NotConnected, ServoTimeout
+from robot.bus_faults import OWED_S, SHARED_COUNT
+from robot.errors import NotConnected, PortBusy, ServoTimeout
 from robot.joints import SERVO_IDS
-from robot.packets import SIZES, BlockRead
+from robot.packets import SIZES, BlockRead, frame
 from robot.registers import (
     GOAL_POSITION,
     HOMING_OFFSET,
     MODEL_NUMBER_STS3215,
     P_COEFFICIENT,
     PRESENT_POSITION,
+    STATE_BLOCK,
     TORQUE_ENABLE,
 )
+from sim.faults import Fault, FaultKind
 
 POSITIONS = BlockRead(PRESENT_POSITION, SERVO_IDS)
 
@@ -150,3 +154,247 @@ def test_an_unplugged_adapter_is_one_error_and_leaves_no_port_in_use(bench: ArmB
 def test_a_write_that_does_not_take_is_found_by_reading_back(bench: ArmBench) -> None:
     with pytest.raises(ServoTimeout, match="did not keep 500"):
         bench.bus.write_verified(1, PRESENT_POSITION, 500)
+
+
+# Late and unasked bytes ---------------------------------------------------------------------------
+
+
+def test_a_reply_that_arrives_with_the_next_request_is_never_taken_for_its_answer(
+    bench: ArmBench,
+) -> None:
+    """Each reply is kept back once and arrives right before the replies to the next request."""
+    bench.bus.read_block(POSITIONS)
+    goals = BlockRead(GOAL_POSITION, SERVO_IDS)
+    bench.line.faults.add(Fault("stale", servo=2, probability=0.5, seed=3))
+    for tick in range(60):
+        bench.clock.sleep_until(bench.clock.now_s() + 0.01)
+        bench.bus.write_goals([1000 + tick] * 6)
+        reply = bench.bus.read_block(goals)
+
+        assert {int.from_bytes(v, "little") for v in reply.data.values()} == {1000 + tick}
+        assert set(reply.data) >= {1, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("late_s", [0.004, 0.012, 0.03, 0.06, 0.09, 0.15])
+@pytest.mark.parametrize("rate_hz", [50, 100, 200])
+def test_however_late_a_reply_is_no_tick_ever_gets_the_value_of_another(
+    bench: ArmBench, late_s: float, rate_hz: int
+) -> None:
+    bench.bus.read_block(POSITIONS)
+    goals = BlockRead(GOAL_POSITION, SERVO_IDS)
+    heard = 0
+    for tick in range(100):
+        bench.clock.sleep_until(1.0 + tick / rate_hz)
+        bench.bus.write_goals([1000 + tick] * 6)
+        bench.line.late_s = late_s if tick % 7 == 3 else 0.0
+        values = {int.from_bytes(v, "little") for v in bench.bus.read_block(goals).data.values()}
+
+        assert values <= {1000 + tick}
+        heard += bool(values)
+    assert heard > 30
+    assert bench.bus.counters.unasked_bytes == 0
+
+
+def test_single_reads_after_a_late_one_get_their_own_register(bench: ArmBench) -> None:
+    bench.bus.write(1, GOAL_POSITION, 1234)
+    bench.line.faults.add(Fault("stale", servo=1, probability=0.4, seed=1))
+
+    for _ in range(40):
+        assert bench.bus.read(1, P_COEFFICIENT, tries=9) == 32
+        assert bench.bus.read(1, GOAL_POSITION, tries=9) == 1234
+        assert bench.bus.read(1, TORQUE_ENABLE, tries=9) == 1
+
+
+def test_a_read_that_was_interrupted_leaves_nothing_behind(bench: ArmBench) -> None:
+    bench.bus.write(1, GOAL_POSITION, 1234)
+
+    def interrupt(_: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    asks: list[Callable[[], object]] = [
+        lambda: bench.bus.read(1, GOAL_POSITION),
+        lambda: bench.bus.read_block(BlockRead(GOAL_POSITION, SERVO_IDS)),
+    ]
+    for ask in asks:
+        bench.line.mangle = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+        bench.line.mangle = bytes
+
+        assert not bench.bus.port.is_using
+        assert bench.bus.read(1, HOMING_OFFSET) == 0  # as long as the reply that was not read
+        assert set(bench.bus.read_block(POSITIONS).data) == set(SERVO_IDS)
+
+
+def test_torque_off_waits_until_replies_have_left_the_wire(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    bench.bus.request(POSITIONS)
+    asked_s = bench.clock.now_s()
+
+    bench.bus.broadcast_torque_off()
+
+    assert bench.clock.now_s() - asked_s >= 62 * 10e-6
+
+
+def test_bytes_nobody_asked_for_are_flushed_and_counted(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    bench.line.inject(b"noise")
+
+    reply = bench.bus.read_block(POSITIONS)
+
+    assert set(reply.data) == set(SERVO_IDS)
+    assert bench.bus.counters.unasked_bytes == 5
+    assert bench.bus.counters.resyncs == 0
+
+
+def test_packets_of_a_stranger_are_an_error_once_they_are_many(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    for _ in range(SHARED_COUNT):
+        bench.bus.refuse_strangers()
+        bench.line.inject(frame(3, 0, b"\x12\x34\x56"))
+        assert set(bench.bus.read_block(POSITIONS).data) == set(SERVO_IDS)
+
+    with pytest.raises(PortBusy, match=r"nobody here asked for keep coming from bench.*stop it"):
+        bench.bus.refuse_strangers()
+    bench.bus.refuse_strangers()  # told once
+
+
+def test_a_few_packets_of_a_stranger_now_and_then_are_no_error(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    for _ in range(5 * SHARED_COUNT):
+        bench.clock.sleep_until(bench.clock.now_s() + 0.2)
+        bench.line.inject(frame(3, 0, b"\x12\x34\x56"))
+        bench.bus.read_block(POSITIONS)
+
+        bench.bus.refuse_strangers()
+
+
+# What is counted and kept -------------------------------------------------------------------------
+
+
+def test_faults_are_counted_per_servo_and_kind(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    bench.line.faults.add(Fault("flip", servo=2, at=6, count=3))
+    bench.line.faults.add(Fault("drop", servo=5, count=2))
+    for _ in range(5):
+        bench.bus.read_block(POSITIONS)
+
+    assert bench.bus.counters.corrupt == {2: 3}
+    assert bench.bus.counters.timeouts == {5: 2}
+    assert bench.bus.counters.resyncs == 3
+
+
+def test_the_error_byte_of_every_reply_is_kept(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    bench.line.faults.add(Fault("error", servo=4, error_bits=0x24))
+
+    reply = bench.bus.read_block(POSITIONS)
+    assert reply.status == {1: 0, 2: 0, 3: 0, 4: 0x24, 5: 0, 6: 0}
+    assert bench.bus.read(4, P_COEFFICIENT) == 32
+    assert bench.bus.status[4] == 0x24
+
+
+@pytest.mark.parametrize("kind", ["flip", "insert", "lose", "truncate", "drop", "length"])
+def test_whatever_hits_one_reply_the_other_servos_are_heard_on_every_tick(
+    bench: ArmBench, kind: FaultKind
+) -> None:
+    bench.bus.read_block(POSITIONS)
+    state = BlockRead(STATE_BLOCK, SERVO_IDS)
+    bench.line.faults.add(Fault(kind, servo=3, seed=7))
+    missed = 0
+    for _ in range(100):
+        bench.clock.sleep_until(bench.clock.now_s() + 0.005)
+        reply = bench.bus.read_block(state)
+        missed += len({1, 2, 4, 5, 6} - set(reply.data))
+        for data in reply.data.values():
+            assert int.from_bytes(data[:2], "little") == 2048
+
+    assert missed <= 20  # a piece of it may look as if put into the reply before it
+
+
+def test_a_mute_servo_costs_little_time_unless_it_is_the_last(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    block = BlockRead(PRESENT_POSITION, SERVO_IDS, return_delays_s=0.0)
+    took_s: list[float] = []
+    for mute in (3, 6):
+        bench.bank.unplugged = {mute}
+        began_s = bench.clock.now_s()
+        bench.bus.read_block(block)
+        took_s.append(bench.clock.now_s() - began_s)
+
+    assert took_s[0] < 0.003
+    assert took_s[1] < 0.007
+
+
+def test_a_sample_is_never_younger_than_what_the_servos_did(bench: ArmBench) -> None:
+    bench.bus.read_block(POSITIONS)
+    began_s = bench.clock.now_s()
+    reply = bench.bus.read_block(POSITIONS)
+
+    assert reply.time_s == pytest.approx(began_s + 14 * 10e-6)
+
+
+# Adapters that echo -------------------------------------------------------------------------------
+
+
+def echoing() -> ArmBench:
+    bench = ArmBench()
+    bench.line.faults.add(Fault("echo"))
+    return bench
+
+
+def test_an_echo_is_found_by_the_first_transaction_and_stripped_from_all() -> None:
+    bench = echoing()
+    bus = bench.bus
+
+    assert bus.read(2, P_COEFFICIENT) == 32
+    assert bus.port.is_echoing
+    bus.write_verified(2, GOAL_POSITION, 1500)
+    for tick in range(20):
+        bus.write_goals([1000 + tick] * 6)
+        reply = bus.read_block(BlockRead(GOAL_POSITION, SERVO_IDS))
+        assert {int.from_bytes(v, "little") for v in reply.data.values()} == {1000 + tick}
+        bench.clock.sleep_until(bench.clock.now_s() + 0.005)
+    bus.broadcast_torque_off()
+    assert [bus.read(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
+    assert (bus.counters.resyncs, bus.counters.unasked_bytes, bus.counters.late_bytes) == (0, 0, 0)
+
+
+def test_an_echo_without_an_arm_is_no_servo() -> None:
+    bench = echoing()
+    bench.bank.unplugged = set(SERVO_IDS)
+
+    assert [bench.bus.ping(i) for i in SERVO_IDS] == [None] * 6
+    with pytest.raises(ServoTimeout):
+        bench.bus.write(1, GOAL_POSITION, 100, tries=1)
+
+
+def test_an_adapter_without_an_echo_is_not_taken_for_one(bench: ArmBench) -> None:
+    bench.bus.read(1, P_COEFFICIENT)
+
+    assert not bench.bus.port.is_echoing
+
+
+@pytest.mark.parametrize("servo_id", SERVO_IDS)
+def test_an_echo_that_comes_and_goes_gives_no_wrong_value(servo_id: int) -> None:
+    bench = ArmBench()
+    bus = bench.bus
+    bus.write(servo_id, GOAL_POSITION, 1777)
+    bench.line.faults.add(Fault("echo", probability=0.5, seed=servo_id))
+    block = BlockRead(GOAL_POSITION, [servo_id])
+    for tick in range(50):
+        assert bus.read(servo_id, P_COEFFICIENT, tries=9) == 32
+        assert bus.read(servo_id, GOAL_POSITION, tries=9) == 1777
+        assert set(bus.read_block(block).data.values()) <= {(1777).to_bytes(2, "little")}, tick
+
+
+def test_lost_bytes_of_an_echo_cost_no_more_than_that_transaction() -> None:
+    bench = echoing()
+    bench.bus.read(1, P_COEFFICIENT)
+    bench.line.mangle = lambda data: data[1:]
+    bench.bus.read_block(POSITIONS)
+    bench.line.mangle = bytes
+
+    bench.bus.read_block(POSITIONS)
+    assert set(bench.bus.read_block(POSITIONS).data) == set(SERVO_IDS)
+    assert bench.bus.port.is_echoing

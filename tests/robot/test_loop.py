@@ -18,6 +18,7 @@ from robot.joints import SERVO_IDS, Calibration, FloatVector, deg_to_ticks, tick
 from robot.limits import GoalLimiter
 from robot.loop import Goal, Tick, run_control_loop
 from robot.registers import GOAL_POSITION, TORQUE_ENABLE
+from robot.torque import TorqueStates
 from teleop.leader import LeaderGoals
 
 RATE_HZ = 100.0
@@ -50,7 +51,7 @@ class LoggedFollower(Follower):
         self.log.append("send")
         super().send_deg(goal_deg)
 
-    def release(self) -> str:
+    def release(self) -> TorqueStates:
         self.log.append("release")
         return super().release()
 

@@ -32,7 +32,7 @@ RATE_HZ = 100.0
 MAX_SPEED_DEG_S = 270.0
 # Who may name the goal register, beside the table itself: the bus packs goals for all six, the
 # arm's set-up puts goal := present before torque.
-GOAL_REGISTER = {"robot/arm.py", "robot/bus.py", "robot/registers.py", "robot/torque.py"}
+GOAL_REGISTER = {"robot/arm_setup.py", "robot/bus.py", "robot/registers.py"}
 
 
 def calls(name: str) -> list[str]:
