@@ -134,6 +134,9 @@ def run_contest(
 @contextmanager
 def started(contest: Contest, place: Place) -> "Generator[subprocess.Popen[bytes]]":
     """Start the command with a runtime folder of its own; it never outlives this."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
+        # The command would inherit it, and LeRobot would be deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with _runtime_folder() as runtime, (place.folder / "said.log").open("wb") as said:
         process = subprocess.Popen(
             command(contest, place),
