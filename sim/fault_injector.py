@@ -54,11 +54,12 @@ class FaultInjector:
 
     def advance(self, now_s: float) -> None:
         """Begin and end what is due, and let the rest go on; call about every 10 ms."""
+        before_s = now_s if self._now_s is None else self._now_s
+        # A line's clock is finer than the world's: what was told last is not always the later.
+        self._now_s = now_s = max(now_s, before_s)
         if not self._running:
-            self._now_s = now_s
             return
-        elapsed_s = 0.0 if self._now_s is None else max(0.0, now_s - self._now_s)
-        self._now_s = now_s
+        elapsed_s = now_s - before_s
         for running in self._running:
             running.advance(now_s, elapsed_s)
         self._running = [running for running in self._running if not running.is_over]

@@ -162,6 +162,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             ) from error
         if self.kind == "duplicate" and self.servo is None:
             raise ValueError("'duplicate' needs servo, whose id another one has too")
+        if self.kind == "overload" and self.count is not None and not self.is_forced:
+            raise ValueError("'overload' has a count only with is_forced=true")
         if self.other is not None and self.other == self.servo:
             raise ValueError(f"other is {self.other}, the servo itself; name another one")
 

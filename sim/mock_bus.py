@@ -188,7 +188,7 @@ class MockBus:
                     port.faults.clear()
             case messages.Stamp(is_on=is_on):
                 for bank in self._banks.values():
-                    bank.is_stamping = is_on
+                    bank.stamp(is_on=is_on)
             case messages.AskRegisters(arm=arm, name=name):
                 if name not in NAMES:
                     return messages.Registers([], f"there is no register '{name}'")

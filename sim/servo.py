@@ -70,9 +70,7 @@ class ServoBank:
         # Told of every status packet when it is made: time of the request, place, packet. For tests
         # that check how old what a host shows is.
         self.on_status: Callable[[float, int, bytes], None] | None = None
-        # Whether registers 67..68 (the goal's echo, which no driver here reads) show the servo's
-        # own clock instead, in milliseconds modulo 65536: the time of `handle`.
-        self.is_stamping = False
+        self._is_stamping = False
 
     # -- joints --------------------------------------------------------------------------------
 
@@ -202,7 +200,7 @@ class ServoBank:
             start_s: when the first servo may begin to answer, after the request.
             deaf: places that do not hear it.
         """
-        if self.is_stamping:
+        if self._is_stamping:
             for servo in self._servos:
                 servo.clock_ms = round(now_s * 1000)
         replies: list[Reply] = []
@@ -214,6 +212,16 @@ class ServoBank:
             if self.on_status is not None:
                 self.on_status(now_s, place, data)
         return replies
+
+    def stamp(self, *, is_on: bool) -> None:
+        """Show the servos' own clock in registers 67..68, or the goal's echo again.
+
+        The time of `handle` in milliseconds, modulo 65536. No driver here reads the echo, and a
+        block read of the present values carries it: so a test can tell how old its data is.
+        """
+        self._is_stamping = is_on
+        for servo in self._servos:
+            servo.clock_ms = None
 
     def register(self, servo_id: int, register: Register) -> int:
         """Return a register's present count; for tests and displays.

@@ -394,11 +394,13 @@ def test_after_a_brownout_a_servo_has_forgotten_what_was_not_saved(bench: Bench)
 
 
 def test_the_servos_own_clock_rides_in_the_block(bench: Bench) -> None:
-    bench.bank.is_stamping = True
+    bench.bank.stamp(is_on=True)
     block = bench.say(1, Instruction.READ, 56, 15)
     asked_s = bench.now_s() - TIMEOUT_S
 
     assert int.from_bytes(block[5 + 11 : 5 + 13], "little") == pytest.approx(asked_s * 1000, abs=1)
+    bench.bank.stamp(is_on=False)
+    assert bench.say(1, Instruction.READ, 67, 2) == status(1)  # the goal, where the servo stands
 
 
 def test_every_status_packet_is_told_when_it_is_made(bench: Bench) -> None:
@@ -442,6 +444,14 @@ def test_a_line_that_goes_while_it_is_read_raises(bench: Bench) -> None:
 
     with pytest.raises(OSError, match="unplugged"):
         bench.line.read(1)
+
+
+def test_time_never_goes_back(bench: Bench) -> None:
+    bench.faults.add(Fault("overheat", servo=1, celsius=60.0, celsius_per_s=10.0))
+    for time_s in (1.0, 2.0, 1.5, 2.0, 1.0, 2.0):
+        bench.faults.advance(time_s)
+
+    assert bench.register(1, reg.PRESENT_TEMPERATURE) == 34
 
 
 def test_clear_takes_causes_away(bench: Bench) -> None:

@@ -55,6 +55,7 @@ def test_reads_what_a_person_types(text: str, arm: str, fault: Fault) -> None:
         ("drop after=nan", "after_s is nan"),
         ("deaf request=xyz", "request_hex is 'xyz'; it must be bytes in hexadecimal"),
         ("duplicate servo=2 other=2", "other is 2, the servo itself"),
+        ("overload count=1", "'overload' has a count only with is_forced=true"),
         ("duplicate other=2", "'duplicate' needs servo"),
     ],
 )
