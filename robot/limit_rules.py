@@ -27,7 +27,7 @@ STALE_S = 0.3  # a goal older than this is not followed: hold; a longer pause st
 
 def clamp(goal_deg: float, low_deg: float, high_deg: float) -> float:
     """Bring a goal into a range."""
-    return low_deg if goal_deg < low_deg else min(goal_deg, high_deg)
+    return min(max(goal_deg, low_deg), high_deg)
 
 
 def keep_near(goal_deg: float, present_deg: float, window_deg: float) -> float:

@@ -32,6 +32,8 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 settings.register_profile(
     "so101", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# For a run that only asks which lines are run.
+settings.register_profile("few", settings.get_profile("so101"), max_examples=5)
 settings.load_profile("so101")
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -93,6 +93,19 @@ def test_agreement_takes_every_joint(joint: int, gap: float, expected: bool) -> 
     assert agrees(goal, [0.0] * 6, RAMP_AGREEMENT_DEG) is expected
 
 
+def test_agreement_is_with_the_last_goal_wherever_that_is() -> None:
+    assert agrees([40.0] * 6, [38.0] * 6, RAMP_AGREEMENT_DEG)
+    assert not agrees([40.0] * 6, [-38.0] * 6, RAMP_AGREEMENT_DEG)
+    assert not agrees([1.0] * 6, [-2.5] * 6, RAMP_AGREEMENT_DEG)
+
+
+def test_goals_of_unequal_length_are_a_defect_and_not_compared() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        agrees([0.0] * 6, [0.0] * 5, RAMP_AGREEMENT_DEG)
+    with pytest.raises(ValueError, match="zip"):
+        is_jump([0.0] * 6, [0.0] * 4, REJECT_DEG)
+
+
 @pytest.mark.parametrize(
     ("way", "expected"),
     # Steps shrink by 1: a way of 1 is done in one step, one of 3 in 2 + 1, one of 6 in 3 + 2 + 1.
@@ -156,6 +169,7 @@ def test_a_step_neither_speeds_up_beyond_the_change_nor_passes_the_goal(
         (2.5, 2.5, 2.0, 2.5),
         (4.0, 2.0, 2.0, 3.0),  # catches up: 2 of the lead and 1 of braking_step(2)=1.5, cut at 3
         (2.25, 2.0, 2.25, 2.25),
+        (4.0, 1.0, 2.5, 3.0),  # brakes for the 3 that are left beside the lead
     ],
 )
 def test_steps_by_hand(
