@@ -72,7 +72,10 @@ class Told:
     """A listener that passes each tick on."""
 
     def __init__(self, act: Callable[[Tick], None]) -> None:
-        self.on_tick = act
+        self.act = act
+
+    def on_tick(self, tick: Tick) -> None:
+        self.act(tick)
 
 
 class Still:
@@ -193,6 +196,24 @@ def test_a_signal_to_control_itself_ends_at_rest_and_released(
         assert "rest" in {tick.phase for tick in watcher.ticks}
         wait_for(lambda: not is_alive(control.pid), WALK_S)
         assert not (folder / "guard.json").exists()  # it said good-bye
+
+
+def test_a_second_signal_to_control_lets_go_at_once(arms: ArmsBench) -> None:
+    second = At(20, lambda: os.kill(control.pid, signal.SIGTERM))
+
+    def on_the_walk(tick: Tick) -> None:
+        if tick.phase == "rest":
+            second.on_tick(tick)
+
+    with arms.control() as (control, _):
+        for arm in ("leader", "follower"):
+            arms.put(arm, FAR)  # a walk of more than three seconds
+        control.torque_on()
+        first = At(20, lambda: os.kill(control.pid, signal.SIGTERM))
+        with pytest.raises(ControlLost, match="signal"):
+            control.drive(listeners=[first, Told(on_the_walk)])
+        assert arms.torque() == OFF
+        assert time.monotonic() - second.acted_s < 1.0
 
 
 @pytest.mark.parametrize("is_control_killed", [False, True])
