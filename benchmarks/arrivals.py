@@ -81,8 +81,7 @@ def reactions_s(changes: Sequence[Change], goals: Sequence[Goal], joint: int = 0
     """Return the time from each change of the leader's joint to the first goal that follows it.
 
     A goal follows when it has moved from where the goals stood at the change, in the direction of
-    the change. Changes that no goal followed before the next one are left out; a goal can carry
-    what came later than its request only by being earlier, so nothing is flattered.
+    the change. Changes that no goal followed before the next one are left out.
     """
     found: list[float] = []
     times_s = [goal.time_s for goal in goals]
