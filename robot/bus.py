@@ -110,8 +110,7 @@ class ServoBus:
     def ping(self, servo_id: int) -> int | None:
         """Return the servo's model number, None when nothing answers.
 
-        Asks for the model at once: the SDK's own ping fails with an IndexError when a late reply
-        meets its second question.
+        Asks for the model at once: the SDK's own ping asks twice and mixes up late replies.
         """
         try:
             return self.read(servo_id, MODEL_NUMBER)
@@ -205,7 +204,7 @@ class ServoBus:
         return self.collect(block)
 
     def refuse_strangers(self) -> None:
-        """Look, once a tick, whether somebody else talks on this bus; raises PortBusy if so."""
+        """Look, once a tick, whether others talk on this bus; raises PortBusy if so."""
         self._input.refuse_strangers()
 
     def write_goals(self, ticks: Sequence[int], ids: Collection[int] | None = None) -> None:

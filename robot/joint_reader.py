@@ -14,7 +14,6 @@ from robot.joints import (
     SERVO_IDS,
     Calibration,
     FloatVector,
-    ticks_to_deg,
 )
 from robot.packets import BlockRead
 from robot.registers import PRESENT_POSITION, STATE_BLOCK
@@ -26,8 +25,10 @@ _COUNT = len(SERVO_IDS)
 # Position, velocity, load, voltage, temperature, then registers 64 to 68, then current.
 _STATE = struct.Struct("<HHHBB5xH")
 _POSITION = struct.Struct("<H")
+_SIGN_BITS = np.array([[15], [15], [10], [15], [15], [15]])  # volts and degrees never reach it
 
 CountTable = NDArray[np.int64]
+FloatTable = NDArray[np.float64]
 
 
 class JointReader:
@@ -46,24 +47,23 @@ class JointReader:
         return_delays_s: float | None = None,
     ) -> None:
         self._bus = bus
-        self._calibration = calibration
         self._arm_name = arm_name
         register = PRESENT_POSITION if is_position_only else STATE_BLOCK
         self._unpack = (_POSITION if is_position_only else _STATE).unpack
         self._block = BlockRead(register, SERVO_IDS, return_delays_s=return_delays_s)
-        self._is_position_only = is_position_only
-        self._counts: CountTable = np.zeros((_COUNT, 1 if is_position_only else 6), dtype=np.int64)
+        # One row a quantity, one column a joint.
+        rows = 1 if is_position_only else 6
+        self._counts: CountTable = np.zeros((rows, _COUNT), dtype=np.int64)
+        self._sign: CountTable = 1 << _SIGN_BITS[:rows]
+        self._magnitude: CountTable = self._sign - 1
+        self._zero, self._unit = (table[:rows] for table in _scale(calibration))
         self._status = [0] * _COUNT
         self._time_s: FloatVector = np.full(_COUNT, -np.inf)
         # Per joint, when it first missed a read since it was last heard (a joint that nobody asked
-        # is not silent), and whether the newest read heard it.
+        # is not silent).
         self._silent_since_s: list[float | None] = [None] * _COUNT
         self._not_read: FloatVector = np.full(_COUNT, np.nan)
         self._not_read.setflags(write=False)
-        self._ma_per_count: FloatVector = np.full(_COUNT, MA_PER_COUNT)
-        low, high = calibration.range_min_ticks, calibration.range_max_ticks
-        self._units_per_tick: FloatVector = np.full(_COUNT, DEG_PER_TICK)
-        self._units_per_tick[GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
 
     def prime(self) -> None:
         """Read until every servo was heard: no sample ever holds a value that nobody sent.
@@ -102,48 +102,48 @@ class JointReader:
         return self._silent_since_s[index] is not None
 
     def silent_s(self, index: int) -> float:
-        """Return since when a joint has not answered, 0 when it answered the newest read."""
+        """Return for how long a joint has not answered, 0 when it answered the newest read."""
         since_s = self._silent_since_s[index]
         return 0.0 if since_s is None else self._bus.clock.now_s() - since_s
 
     def _take(self, reply: BlockReply) -> JointSample:
+        counts = self._counts
         for index, servo_id in enumerate(SERVO_IDS):
             data = reply.data.get(servo_id)
             if data is None:
                 if self._silent_since_s[index] is None:
                     self._silent_since_s[index] = self._bus.clock.now_s()
                 continue
-            self._counts[index] = self._unpack(data)
+            counts[:, index] = self._unpack(data)
             self._status[index] = reply.status[servo_id]
             self._time_s[index] = reply.time_s
             self._silent_since_s[index] = None
-        counts, not_read = self._counts, self._not_read
-        position_deg = ticks_to_deg(_signed(counts[:, 0], 15), self._calibration)
-        status = tuple(self._status)
-        if self._is_position_only:
-            return JointSample(
-                time_s=self._time_s.copy(),
-                position_deg=position_deg,
-                velocity_deg_s=not_read,
-                load_pct=not_read,
-                voltage_v=not_read,
-                temperature_celsius=not_read,
-                current_ma=not_read,
-                status=status,
-            )
+        magnitude = counts & self._magnitude
+        signed = np.where(counts & self._sign, -magnitude, magnitude)
+        values: FloatTable = (signed - self._zero) * self._unit
+        others = values[1:] if len(values) > 1 else [self._not_read] * 5
+        velocity_deg_s, load_pct, voltage_v, temperature_celsius, current_ma = others
         return JointSample(
             time_s=self._time_s.copy(),
-            position_deg=position_deg,
-            velocity_deg_s=_signed(counts[:, 1], 15) * self._units_per_tick,
-            load_pct=_signed(counts[:, 2], 10) / 10,
-            voltage_v=counts[:, 3] / 10,
-            temperature_celsius=counts[:, 4].astype(np.float64),
-            current_ma=_signed(counts[:, 5], 15) * self._ma_per_count,
-            status=status,
+            position_deg=values[0],
+            velocity_deg_s=velocity_deg_s,
+            load_pct=load_pct,
+            voltage_v=voltage_v,
+            temperature_celsius=temperature_celsius,
+            current_ma=current_ma,
+            status=tuple(self._status),
         )
 
 
-def _signed(encoded: CountTable, sign_bit: int) -> CountTable:
-    """Decode six sign-magnitude counts."""
-    magnitude = encoded & ((1 << sign_bit) - 1)
-    return np.where(encoded >> sign_bit & 1, -magnitude, magnitude)
+def _scale(calibration: Calibration) -> tuple[FloatTable, FloatTable]:
+    """Return which count is zero and what one count is, a row a quantity, as `ticks_to_deg`."""
+    low, high = calibration.range_min_ticks, calibration.range_max_ticks
+    zero = np.zeros((6, _COUNT))
+    zero[0] = (low + high) / 2
+    zero[0, GRIPPER] = low[GRIPPER]
+    unit = np.ones((6, _COUNT))
+    unit[0:2] = DEG_PER_TICK
+    unit[0:2, GRIPPER] = 100.0 / (high[GRIPPER] - low[GRIPPER])
+    unit[2] = unit[3] = 0.1  # tenths of a per cent, tenths of a volt
+    unit[5] = MA_PER_COUNT
+    return zero, unit

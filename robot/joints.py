@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,15 +68,15 @@ class Calibration:
                 f"a calibration needs servo ids {list(SERVO_IDS)} in order, got {found}"
             )
 
-    @property
+    @cached_property
     def range_min_ticks(self) -> TickVector:
-        """Lower end of each joint, shape (6,)."""
-        return np.array([joint.range_min for joint in self.joints], dtype=np.int64)
+        """Lower end of each joint, shape (6,); not to be written to."""
+        return _constant([joint.range_min for joint in self.joints])
 
-    @property
+    @cached_property
     def range_max_ticks(self) -> TickVector:
-        """Upper end of each joint, shape (6,)."""
-        return np.array([joint.range_max for joint in self.joints], dtype=np.int64)
+        """Upper end of each joint, shape (6,); not to be written to."""
+        return _constant([joint.range_max for joint in self.joints])
 
     @property
     def range_deg(self) -> tuple[FloatVector, FloatVector]:
@@ -89,6 +90,12 @@ class Calibration:
             [j.id, j.drive_mode, j.homing_offset, j.range_min, j.range_max] for j in self.joints
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _constant(ticks: list[int]) -> TickVector:
+    constant: TickVector = np.array(ticks, dtype=np.int64)
+    constant.setflags(write=False)
+    return constant
 
 
 def ticks_to_deg(ticks: Sequence[int] | TickVector, calibration: Calibration) -> FloatVector:
