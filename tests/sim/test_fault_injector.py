@@ -454,6 +454,14 @@ def test_time_never_goes_back(bench: Bench) -> None:
     assert bench.register(1, reg.PRESENT_TEMPERATURE) == 34
 
 
+def test_echo_may_be_of_some_requests_alone(bench: Bench) -> None:
+    bench.faults.add(Fault("echo", request_hex="02 38 02", count=1))
+
+    assert bench.say(1, Instruction.PING) == frame(1, 0)
+    assert len(bench.read(1)) == 16
+    assert bench.read(1) == status(1)
+
+
 def test_clear_takes_causes_away(bench: Bench) -> None:
     for text in ("drop", "echo", "mute", "baud", "voltage", "duplicate servo=1", "unplug"):
         bench.faults.add(parse_fault(text)[1])
