@@ -59,7 +59,10 @@ _SENTENCES: dict[tuple[str, Response], str] = {
     ("stall", Response.WARN): "{joint} is blocked and was backed off: see what it pushes against",
     ("grip", Response.GO): "the gripper holds on with less force, so as not to trip",
     ("voltage", Response.WARN): "{joint} has {value:.1f} V: check the power supply and its plug",
-    ("voltage", Response.DERATE): "{joint} has {value:.1f} V: the arm goes slowly",
+    ("voltage", Response.DERATE): (
+        "{joint} has {value:.1f} V: the arm goes slowly. Check that the power supply is the one "
+        "for these servos, and its plug"
+    ),
     ("voltage", Response.STOP): (
         "{joint} has {value:.1f} V: check the power supply, its plug, and that it is the one for "
         "these servos"

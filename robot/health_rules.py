@@ -45,13 +45,14 @@ class VoltageBands:
     high: Bands
 
 
-# Supplies of 5 V and 7.4 V are both sold with this servo: a tenth below 5 V is worth a word, and it
-# flags below 4.0 V (Min_Voltage_Limit). Above 8.0 V (Max_Voltage_Limit) it flags as well; two full
-# lithium cells give 8.4 V.
-VOLTAGE_OF_7V4_SERVO = VoltageBands(low=Bands(4.5, 4.3, 4.1), high=Bands(8.1, 8.6, 9.0))
-# A tenth below 12 V; flags above 14 V (Max_Voltage_Limit of the 12 V part).
-VOLTAGE_OF_12V_SERVO = VoltageBands(low=Bands(10.8, 9.6, 8.4), high=Bands(13.2, 14.0, 14.5))
-MAX_VOLTAGE_LIMIT_OF_7V4_SERVO_V = 8.0
+# Low: supplies of 5 V and 7.4 V are both sold with this servo; a tenth below 5 V is worth a word,
+# and the servo flags below 4.0 V (Min_Voltage_Limit). High: it flags above 8.0 V and goes on
+# (Max_Voltage_Limit; voltage is not among its unloading conditions); two full lithium cells give
+# 8.4 V. A 12 V supply is the other kind of arm's: slowly, until somebody looks.
+VOLTAGE_OF_7V4_SERVO = VoltageBands(low=Bands(4.5, 4.3, 4.1), high=Bands(8.1, 9.0, 15.0))
+# A tenth below and above 12 V; flags above 14 V (Max_Voltage_Limit of the 12 V part).
+VOLTAGE_OF_12V_SERVO = VoltageBands(low=Bands(10.8, 9.6, 8.4), high=Bands(13.2, 14.1, 15.0))
+HIGHEST_LIMIT_OF_7V4_SERVO_V = 10.0  # 8.0 from the factory; 14.0 on the 12 V part
 
 # A joint that strains: more than the rated current (650 mA at 5 kg·cm, Feetech's data sheet), or a
 # duty that carries no arm: a stretched one needs a third of the stall torque.
@@ -89,7 +90,7 @@ DERATED_SPEED_FACTOR = 0.5
 
 def voltage_bands(max_voltage_limit_v: float) -> VoltageBands:
     """Return the bands of a servo, told by its Max_Voltage_Limit register, volts."""
-    if max_voltage_limit_v <= MAX_VOLTAGE_LIMIT_OF_7V4_SERVO_V:
+    if max_voltage_limit_v <= HIGHEST_LIMIT_OF_7V4_SERVO_V:
         return VOLTAGE_OF_7V4_SERVO
     return VOLTAGE_OF_12V_SERVO
 

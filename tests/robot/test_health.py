@@ -356,14 +356,14 @@ def test_a_dip_is_none_and_a_sag_is_told_once_for_the_joint_that_has_least(
 
 @pytest.mark.parametrize(
     ("volts", "joint", "words"),
-    [(4.0, 2, "^elbow_flex has 4.0 V: check"), (12.0, 4, "^wrist_roll has 12.0 V: check")],
+    [(4.0, 2, "^elbow_flex has 4.0 V: check"), (19.0, 4, "^wrist_roll has 19.0 V: check")],
 )
 def test_a_wrong_supply_stops(watched: Watched, volts: float, joint: int, words: str) -> None:
     with pytest.raises(ServoFault, match=words):
         watched.judge(replace(GOOD_SAMPLE, voltage_v=row(joint, volts, 6.5)), ticks=40)
 
 
-@pytest.mark.parametrize("volts", [4.3, 8.6])
+@pytest.mark.parametrize("volts", [4.3, 12.0])
 def test_a_poor_supply_derates(watched: Watched, volts: float) -> None:
     health = watched.judge(replace(GOOD_SAMPLE, voltage_v=np.full(6, volts)), ticks=40)
 
@@ -371,9 +371,9 @@ def test_a_poor_supply_derates(watched: Watched, volts: float) -> None:
 
 
 def test_the_joint_with_most_is_named_when_that_is_worse(watched: Watched) -> None:
-    health = watched.judge(supply(6.5, 6.5, 6.5, 8.7, 6.5, 6.4), ticks=40)
+    health = watched.judge(supply(6.5, 6.5, 6.5, 12.0, 6.5, 6.4), ticks=40)
 
-    assert health.findings[0].sentence == "wrist_flex has 8.7 V: the arm goes slowly"
+    assert health.findings[0].sentence.startswith("wrist_flex has 12.0 V: the arm goes slowly")
 
 
 def test_a_voltage_bit_alone_is_a_warning_with_its_joint(watched: Watched) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from robot.health_rules import (
     GRIP_LOAD_PCT,
-    MAX_VOLTAGE_LIMIT_OF_7V4_SERVO_V,
+    HIGHEST_LIMIT_OF_7V4_SERVO_V,
     SILENCE_HOLD_S,
     SILENCE_LIMIT_S,
     STARTUP_LOAD_PCT,
@@ -89,15 +89,18 @@ def test_a_supply_that_falls(
         (VOLTAGE_OF_7V4_SERVO, 8.0, GO, GO),
         (VOLTAGE_OF_7V4_SERVO, 8.1, GO, WARN),
         (VOLTAGE_OF_7V4_SERVO, 8.4, GO, WARN),  # two lithium cells, full
-        (VOLTAGE_OF_7V4_SERVO, 8.6, GO, DERATE),
-        (VOLTAGE_OF_7V4_SERVO, 9.0, GO, STOP),
-        (VOLTAGE_OF_7V4_SERVO, 12.0, GO, STOP),  # the other kind of arm's supply
+        (VOLTAGE_OF_7V4_SERVO, 8.9, GO, WARN),
+        (VOLTAGE_OF_7V4_SERVO, 9.0, GO, DERATE),
+        (VOLTAGE_OF_7V4_SERVO, 12.0, GO, DERATE),  # the other kind of arm's supply
+        (VOLTAGE_OF_7V4_SERVO, 14.9, GO, DERATE),
+        (VOLTAGE_OF_7V4_SERVO, 15.0, GO, STOP),
         (VOLTAGE_OF_7V4_SERVO, 7.9, WARN, WARN),
         (VOLTAGE_OF_7V4_SERVO, 7.8, WARN, GO),
         (VOLTAGE_OF_12V_SERVO, 12.6, GO, GO),
         (VOLTAGE_OF_12V_SERVO, 13.2, GO, WARN),
-        (VOLTAGE_OF_12V_SERVO, 14.0, GO, DERATE),
-        (VOLTAGE_OF_12V_SERVO, 14.5, GO, STOP),
+        (VOLTAGE_OF_12V_SERVO, 14.0, GO, WARN),
+        (VOLTAGE_OF_12V_SERVO, 14.1, GO, DERATE),
+        (VOLTAGE_OF_12V_SERVO, 15.0, GO, STOP),
     ],
 )
 def test_a_supply_that_is_too_high(
@@ -107,8 +110,9 @@ def test_a_supply_that_is_too_high(
 
 
 def test_a_servo_says_by_its_limit_which_supply_it_is_for() -> None:
-    assert voltage_bands(MAX_VOLTAGE_LIMIT_OF_7V4_SERVO_V) is VOLTAGE_OF_7V4_SERVO
-    assert voltage_bands(MAX_VOLTAGE_LIMIT_OF_7V4_SERVO_V + 0.1) is VOLTAGE_OF_12V_SERVO
+    assert voltage_bands(HIGHEST_LIMIT_OF_7V4_SERVO_V) is VOLTAGE_OF_7V4_SERVO
+    assert voltage_bands(HIGHEST_LIMIT_OF_7V4_SERVO_V + 0.1) is VOLTAGE_OF_12V_SERVO
+    assert voltage_bands(8.0) is VOLTAGE_OF_7V4_SERVO
     assert voltage_bands(14.0) is VOLTAGE_OF_12V_SERVO
 
 
