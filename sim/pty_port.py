@@ -12,7 +12,6 @@ import struct
 import termios
 import tty
 from bisect import insort
-from collections.abc import Callable
 
 from sim.fault_injector import FaultInjector
 from sim.servo import BITS_A_BYTE, ServoBank
@@ -36,7 +35,6 @@ class PtyPort:
         bank: ServoBank,
         *,
         is_paced: bool = True,
-        is_batched: bool = False,
         faults: FaultInjector | None = None,
     ) -> None:
         """Open the pty.
@@ -44,15 +42,8 @@ class PtyPort:
         Args:
             bank: the servos.
             is_paced: hold replies back for the time they take on a 1 Mbps wire.
-            is_batched: hand the replies to one write of the host over together, when the last is
-                due, as a USB adapter does; one wake-up instead of six.
             faults: what is between the servos and this port; None: nothing yet.
         """
-        # Told of what was heard (when its last byte had come over the wire, bytes), and of each
-        # hand-over how much later than due it was, in seconds. For measurements.
-        self.on_heard: Callable[[float, bytes], None] | None = None
-        self.on_sent: Callable[[float], None] | None = None
-        self._is_batched = is_batched
         self.faults = FaultInjector(bank) if faults is None else faults
         self._is_paced = is_paced
         self._line_free_s = 0.0
@@ -86,10 +77,7 @@ class PtyPort:
         if packet:
             self._take(packet, now_s)
         while self._outgoing and self._outgoing[0][0] <= now_s:
-            due_s, data = self._outgoing.pop(0)
-            self._send(data)
-            if self.on_sent is not None:
-                self.on_sent(now_s - due_s)
+            self._send(self._outgoing.pop(0)[1])
 
     def follow_cable(self, now_s: float) -> bool:
         """Go away when the adapter is pulled, come back when it is plugged in; tell if it did.
@@ -117,8 +105,6 @@ class PtyPort:
         # A pty delivers a write at once; the last byte would have needed this long on the wire.
         end_s = max(now_s, self._line_free_s) + len(packet) * BITS_A_BYTE / max(baud_hz, 1)
         self._line_free_s = end_s
-        if self.on_heard is not None:
-            self.on_heard(end_s, packet)
         replies = self.faults.handle(packet, now_s, baud_hz)
         if not self._is_paced:
             for reply in replies:
@@ -129,10 +115,6 @@ class PtyPort:
             return
         if replies:
             self._line_free_s = end_s + replies[-1].delay_s
-        if self._is_batched and not any(reply.late_s for reply in replies):
-            if replies:
-                self._hold(self._line_free_s, b"".join(reply.data for reply in replies))
-            return
         for reply in replies:
             self._hold(end_s + reply.delay_s + reply.late_s, reply.data)
 
