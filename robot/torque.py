@@ -13,10 +13,10 @@ from robot.joints import JOINTS
 from robot.packets import BlockRead
 from robot.registers import TORQUE_ENABLE
 
-# For all that is tried after the broadcast; six mute servos cost 0.4 s.
-RELEASE_LIMIT_S = 0.55
+# For all that is tried: so long is a servo asked that does not answer or does not obey.
+RELEASE_LIMIT_S = 0.5
 RELEASE_MARGIN_S = 0.025  # for one reply, beyond wire time
-_ROUNDS = 2
+_BROADCASTS = 2
 
 
 class TorqueState(StrEnum):
@@ -69,7 +69,7 @@ def release_torque(bus: ServoBus) -> TorqueStates:
     margin_s, bus.port.margin_s = bus.port.margin_s, RELEASE_MARGIN_S
     try:
         _broadcast(bus, states)
-        for _ in range(_ROUNDS):
+        while bus.clock.now_s() < give_up_s and set(states.values()) != {TorqueState.OFF}:
             for servo_id, state in states.items():
                 if state is not TorqueState.OFF and bus.clock.now_s() < give_up_s:
                     states[servo_id] = _release_one(bus, servo_id, state)
@@ -83,7 +83,7 @@ def release_torque(bus: ServoBus) -> TorqueStates:
 def _broadcast(bus: ServoBus, states: dict[int, TorqueState]) -> None:
     """Tell all at once and read all back at once, until all have answered or twice."""
     block = BlockRead(TORQUE_ENABLE, bus.ids)
-    for _ in range(_ROUNDS):
+    for _ in range(_BROADCASTS):
         bus.broadcast_torque_off()
         for servo_id, data in bus.read_block(block).data.items():
             states[servo_id] = TorqueState.OFF if data == b"\0" else TorqueState.ON
