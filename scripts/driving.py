@@ -102,7 +102,7 @@ class Driver:
                     torque = self.control.drive(
                         None if source is None else CheckedSource(source, errors),
                         listeners=[told],
-                        should_stop=lambda: bool(errors.first) or self.stop() or is_over(),
+                        should_stop=lambda: self.stop() or errors.is_over(is_over),
                         say=self.say,
                     )
                     if errors.first is not None:

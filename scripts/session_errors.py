@@ -12,7 +12,7 @@ from robot.loop import Goal, GoalSource, Tick, TickListener
 
 
 class SessionErrors:
-    """Keeps the first error of a command's own source and listeners."""
+    """Keeps the first error of what a command itself brings into a drive."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.first: So101Error | None = None
@@ -23,6 +23,15 @@ class SessionErrors:
         if self.first is None:
             self.first = error
             self._say(f"stopping: {error}")
+
+    def is_over(self, ask: Callable[[], bool]) -> bool:
+        """Tell whether there was an error, or whether `ask` says that it is over, or fails."""
+        if self.first is None:
+            try:
+                return ask()
+            except So101Error as error:
+                self.note(error)
+        return True
 
 
 class CheckedListeners:

@@ -54,6 +54,7 @@ def start(
     bench: Bench, name: str, output: Path, rig: Path | None = None
 ) -> "subprocess.Popen[str]":
     """Start a command; returns when it drives (and records)."""
+    process: subprocess.Popen[str]
     if name == "teleop":
         process = bench.command("teleop")
         read_until(process, "tick ")

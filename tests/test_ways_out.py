@@ -82,7 +82,7 @@ def test_a_command_told_to_stop_during_set_up_powers_nothing_and_leaves_nothing(
 def record_virtually(bench: Bench, output: Path) -> "subprocess.Popen[str]":
     """Start a long virtual recording; returns when both workers are in an episode."""
     words = ["--demonstrator", "--virtual", "--workers", "2", "--episodes", "500", "--no-export"]
-    process = bench.command("record", "--output", str(output), *words)
+    process: subprocess.Popen[str] = bench.command("record", "--output", str(output), *words)
     assert wait_for(lambda: len(list(output.glob("journals/*.part"))) == 2, START_S)
     return process
 
@@ -109,7 +109,7 @@ def dataset(bench: Bench) -> Path:
     recording = bench.command("record", "--output", "short", *words)
     said = recording.communicate(timeout=START_S)[0]
     assert recording.returncode == 0, said
-    return bench.folder / "short" / "dataset"
+    return Path(bench.folder, "short", "dataset")
 
 
 @pytest.fixture(scope="module")
