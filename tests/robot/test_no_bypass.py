@@ -7,8 +7,8 @@ wire (in the arm), and a known few that write one servo's goal register.
 
 import ast
 import inspect
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,15 @@ def calls(name: str) -> list[str]:
     return found
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
-    for room in ROOMS:
-        for path in sorted((CHECKOUT / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                yield path.relative_to(CHECKOUT).as_posix(), node
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Return every node of the program's own modules, with its module."""
+    return [
+        (path.relative_to(CHECKOUT).as_posix(), node)
+        for room in ROOMS
+        for path in sorted((CHECKOUT / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
 
 
 def test_one_call_in_the_program_sends_goals_and_one_packs_them() -> None:

@@ -37,7 +37,8 @@ class PerfectArm:
         zero = np.zeros(6)
         time_s = np.full(6, self._clock.now_s())
         position_deg = self._position_deg.copy()
-        return JointSample(time_s, position_deg, zero, zero, zero, zero, zero, (0,) * 6)
+        volts = np.full(6, 7.4)
+        return JointSample(time_s, position_deg, zero, zero, volts, zero, zero, (0,) * 6)
 
     def send_deg(self, goal_deg: FloatVector) -> None:
         self._position_deg = goal_deg.copy()
