@@ -166,9 +166,9 @@ def _latency_table(loops: list[LoopRow]) -> Table:
 def _cost_table(loops: list[LoopRow]) -> Table:
     table = _table("What it cost, and what else ran")
     table.add_column("loop", no_wrap=True)
-    table.add_column("CPU a tick, ms")
-    table.add_column("generators, others:\nshare of a core")
-    for heading in ("stored\nMB/s", "pacing us\np99", "\nmax", "\nstolen"):
+    table.add_column("CPU a tick,\nms", min_width=17)
+    table.add_column("generators,\nof a core")
+    for heading in ("stored\nMB/s", "pacing\nus p99", "stolen"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in loops:
         shares = {**row.generators_share, "others": row.others_share}
@@ -177,7 +177,7 @@ def _cost_table(loops: list[LoopRow]) -> Table:
             ", ".join(f"{_short(name)} {ms:.2f}" for name, ms in row.cpu_ms_per_tick.items()),
             ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
             f"{row.stored_mb_s:.1f}",
-            *_four(row.pacing, scale=1000, digits=0)[1::2],
+            _four(row.pacing, scale=1000, digits=0)[1],
             f"{row.load.steal_share:.1%}",
         )
     return table

@@ -47,9 +47,9 @@ def loop(
         ),
         reaction=four(11.0),
         age=four(2.0),
-        cpu_ms_per_tick={"scripts.control_host": 1.0},
+        cpu_ms_per_tick={"guard.py": 0.02, "scripts record": 0.7, "scripts.control_host": 1.0},
         stored_mb_s=1.3,
-        generators_share={"arms": 0.1},
+        generators_share={"arms": 0.17, "cameras": 0.02},
         others_share=0.0,
         pacing=four(0.01),
         load=LOAD,
@@ -154,7 +154,13 @@ def test_tables_fit_eighty_columns_and_name_what_fails() -> None:
 
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
-    for words in ("so101 100 Hz record FIFO", "LeRobot 30 Hz record", "p99.9", "control_host"):
+    for words in (
+        "so101 100 Hz record FIFO",
+        "LeRobot 30 Hz record",
+        "p99.9",
+        "stolen",
+        "control_host 1.00",
+    ):
         assert words in shown
 
 
