@@ -167,7 +167,7 @@ def _cost_table(loops: list[LoopRow]) -> Table:
     table = _table("What it cost, and what else ran")
     table.add_column("loop", no_wrap=True)
     table.add_column("CPU a tick,\nms", min_width=17)
-    table.add_column("generators,\nof a core")
+    table.add_column("generators,\nof a core", max_width=12)
     for heading in ("stored\nMB/s", "pacing\nus p99", "stolen"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in loops:

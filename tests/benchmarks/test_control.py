@@ -64,7 +64,11 @@ def result() -> ControlResult:
     block = BlockTimes([0.00075] * 100, 0.005, 0, [2000.0] * 6)
     sdk = BlockTimes([0.0008] * 100, 0.05, 1, [2000.0] * 6)
     rows = bus_rows({("sdk", "position"): [sdk], ("ours", "position"): [block, block]})
-    loops = [loop("ours", 100.0, 1.0, fifo=("scripts.control_host",)), loop("lerobot", 30.0, 9.0)]
+    loops = [
+        loop("ours", 100.0, 1.0, fifo=("scripts.control_host",)),
+        loop("ours", 100.0, 1.0),
+        loop("lerobot", 30.0, 9.0),
+    ]
     return ControlResult(
         schema=SCHEMA,
         began_utc="2026-11-22T16:00:00+00:00",
@@ -168,7 +172,7 @@ def test_the_plot_is_one_well_formed_file_with_a_line_for_each_loop() -> None:
     drawn = lateness_plot(result().loops)
 
     lines = ET.fromstring(drawn).findall("{http://www.w3.org/2000/svg}polyline")
-    assert len(lines) == 3  # LeRobot has two: with and without its drift
+    assert len(lines) == 4  # LeRobot has two: with and without its drift
     assert drawn.count("http") == 1  # the name space
 
 
