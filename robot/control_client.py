@@ -5,7 +5,8 @@
         control.drive(listeners=[recorder], should_stop=stop)   # ends in the rest pose, torque off
 
 Errors that ended something over there are raised here as the same classes. When the process itself
-is gone, `ControlLost` carries the guard's verdict. Use from one thread.
+is gone, `ControlLost` carries the guard's verdict; one that comes later is a note to the error
+under way. Use from one thread.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import msgspec
 import robot
 from robot.errors import ConfigError, ControlLost, ServoTimeout, So101Error
 from robot.joint_sample import JointSample
+from robot.joints import JOINTS
 from robot.loop import GoalSource, TickListener
 from robot.messages import (
     Answer,
@@ -35,6 +37,7 @@ from robot.messages import (
     Rearm,
     Refused,
     Released,
+    Said,
     SourceName,
     Stop,
     TorqueOn,
@@ -42,12 +45,13 @@ from robot.messages import (
 from robot.session_drive import TURN_S, SessionDrive
 from robot.session_pulse import Pulse
 from robot.streams import SessionStreams
-from robot.torque import TorqueStates
+from robot.torque import TorqueState, TorqueStates
 
 START_S = 30.0  # two arms checked and configured, on a busy small computer
 ANSWER_S = 5.0
 RELEASE_S = 45.0  # to rest and released, with the search for an unplugged adapter before it
 VERDICT_S = 1.5  # the guard's, after control has died
+LET_GO, REFUSED = 0, 2  # exit codes of control: every joint is off, or was never powered
 
 
 class _GuardFile(msgspec.Struct):
@@ -64,6 +68,8 @@ class ControlClient:
         self._streams = SessionStreams(folder)
         self._is_closed = False
         self._facts: Facts | None = None
+        self._verdict = ""  # the guard's, once it is needed
+        self._is_loss_told = False
         self.torque_state: TorqueStates | None = None  # as last read back here
 
     @property
@@ -86,16 +92,24 @@ class ControlClient:
         self._facts = answer
 
     def observe(self) -> JointSample:
-        """Return a sample that is newer than this call."""
+        """Return a sample of which every joint is newer than this call.
+
+        Raises:
+            ServoTimeout: there is none within seconds; names a joint that stays silent.
+        """
         began_s = time.monotonic()
+        silent = "the follower"
         while True:
             live = self._streams.newest()
-            if live is not None and live.time_s >= began_s:
-                return live.observed
+            if live is not None:
+                age_s = began_s - live.observed.time_s  # per joint: a silent one keeps its last
+                if age_s.max() <= 0.0:
+                    return live.observed
+                silent = JOINTS[int(age_s.argmax())]
             self._check_alive()
             if time.monotonic() > began_s + ANSWER_S:
                 raise ServoTimeout(
-                    "the follower cannot be read: check its plug and its power, then start again"
+                    f"{silent} cannot be read: check its plug and its power, then start again"
                 )
             self._streams.wait(TURN_S)
 
@@ -135,7 +149,7 @@ class ControlClient:
         except ControlLost:
             raise
         except BaseException as error:
-            self._release(Off() if isinstance(error, KeyboardInterrupt) else Stop())
+            self._release(Off() if isinstance(error, KeyboardInterrupt) else Stop(), say)
             raise
         self.torque_state = ended.torque
         if ended.failure is not None:
@@ -167,31 +181,55 @@ class ControlClient:
             except subprocess.TimeoutExpired:
                 self._child.kill()  # the guard lets go
                 self._child.wait()
+            if self._child.returncode not in (LET_GO, REFUSED):
+                self._read_loss()  # waits: the guard acts before the command ends
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
+    ) -> None:
         self.close()
+        if self._is_loss_told or self._child.returncode in (LET_GO, REFUSED):
+            return
+        if error is None:
+            raise ControlLost(self._read_loss())
+        error.add_note(self._read_loss())
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _release(self, command: Stop | Off | Bye) -> TorqueStates:
-        """Have the arm let go; what the record holds of a drive that nobody hears is dropped."""
-        answer = self._ask(command, RELEASE_S)
+    def _release(
+        self, command: Stop | Off | Bye, say: Callable[[str], None] = lambda _sentence: None
+    ) -> TorqueStates:
+        """Have the arm let go; of a drive that nobody hears only what is said is passed on."""
+
+        def drain() -> None:
+            while (message := self._streams.next_record()) is not None:
+                if isinstance(message, Said):
+                    say(message.sentence)
+
+        try:
+            answer = self._ask(command, RELEASE_S, drain)
+        except ControlLost:
+            if self._child.poll() != LET_GO:
+                raise
+            answer = Released(TorqueStates.of_all(TorqueState.OFF))
         if not isinstance(answer, Released):
             raise ControlLost(f"control answered with {type(answer).__name__}")
         self.torque_state = answer.torque
-        while self._streams.next_record() is not None:
-            pass
+        drain()
         return answer.torque
 
-    def _ask(self, command: Command, patience_s: float) -> Answer:
+    def _ask(
+        self, command: Command, patience_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> Answer:
         """Send a command and wait for the answer; raises what control refused it with."""
         deadline_s = time.monotonic() + patience_s
         request_id = self._streams.request(command, deadline_s)
         while (answer := self._streams.reply(request_id, TURN_S)) is None:
             self._check_alive()
+            meanwhile()
             if time.monotonic() > deadline_s:
                 raise ControlLost(
                     f"the control process gave no answer to {type(command).__name__} within "
@@ -205,15 +243,26 @@ class ControlClient:
         code = self._child.poll()
         if code is None:
             return
+        self._is_loss_told = True
+        raise ControlLost(self._read_loss())
+
+    def _read_loss(self) -> str:
+        """Return how control has ended, and how that leaves the arm."""
+        code = self._child.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self._facts is None:
-            raise ControlLost(
+            return (
                 f"the control process did not start ({how}); nothing was powered. "
                 "What it said last stands above"
             )
-        raise ControlLost(f"the control process ended ({how}); {self._verdict()}")
+        if code == LET_GO:
+            return "the control process let go of the arm and ended; follower torque: " + str(
+                TorqueState.OFF
+            )
+        self._verdict = self._verdict or self._await_verdict()
+        return f"the control process ended ({how}); {self._verdict}"
 
-    def _verdict(self) -> str:
+    def _await_verdict(self) -> str:
         """Return what the guard says of the arm; it needs a moment after control's end."""
         path = self._folder / "guard.json"
         deadline_s = time.monotonic() + VERDICT_S

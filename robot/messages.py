@@ -185,7 +185,7 @@ Answer = Facts | Done | Driving | Released | Refused
 
 
 class Request(Message, frozen=True):
-    """A command; control refuses it once its deadline has passed: nobody waits for it."""
+    """A command; control drops it once its deadline has passed, unless it lets go."""
 
     id: int
     deadline_s: float

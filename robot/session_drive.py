@@ -7,12 +7,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from robot.errors import ControlLost
 from robot.loop import GoalSource, TickListener
 from robot.messages import DriveEnded, Gap, GoalAsked, Record, Said, Stop, TickTold
 from robot.streams import SessionStreams
 
 TURN_S = 0.02  # longest wait for a message: signals and `should_stop` are looked at then
 STOP_WITHIN_S = 5.0  # that control may take to hear a stop
+LAST_WORDS_S = 0.2  # that its last words may take to arrive, once it has ended
 
 
 @runtime_checkable
@@ -43,19 +45,32 @@ class SessionDrive:
         """
         is_stop_sent = False
         while True:
-            if not is_stop_sent and self.should_stop():
+            if self.should_stop() and not is_stop_sent:
                 self.streams.request(Stop(), time.monotonic() + STOP_WITHIN_S)
                 is_stop_sent = True
             self._answer_sample()
             message = self.streams.next_record()
             if message is None:
-                check_alive()
-                self.streams.wait(TURN_S)
-            elif isinstance(message, DriveEnded):
+                message = self._wait(check_alive)
+            if message is None:
+                continue
+            if isinstance(message, DriveEnded):
                 if message.generation == self.generation:
                     return message
             else:
                 self._tell(message)
+
+    def _wait(self, check_alive: Callable[[], None]) -> Record | None:
+        """Wait a turn; a control that has ended may have said how the drive did."""
+        try:
+            check_alive()
+        except ControlLost:
+            message = self.streams.next_record(LAST_WORDS_S)
+            if message is None:
+                raise
+            return message
+        self.streams.wait(TURN_S)
+        return None
 
     def _answer_sample(self) -> None:
         """Ask the source what it wants, if there is a sample that it has not seen."""

@@ -20,14 +20,17 @@ import zmq
 from robot.errors import ConfigError
 from robot.messages import (
     Answer,
+    Bye,
     Codec,
     Command,
     Gap,
     GoalAsked,
     Live,
+    Off,
     Record,
     Reply,
     Request,
+    Stop,
 )
 
 RECORD_S = 35.0  # at least 30 s at the control rate, and what is said between the ticks
@@ -154,12 +157,16 @@ class ControlStreams:
         return None
 
     def next_request(self, now_s: float) -> "Asked | None":
-        """Return a command that came; one whose deadline has passed is refused, not returned."""
+        """Return a command that came; one whose deadline has passed is dropped.
+
+        Never one that lets go: an arm that is off too late is better than one that stays on.
+        """
         while self._commands.poll(0):
             sender, data = self._commands.recv_multipart(zmq.NOBLOCK)
             with contextlib.suppress(msgspec.DecodeError):
                 request = self._request_codec.decode(data)
-                if now_s <= request.deadline_s:
+                lets_go = isinstance(request.command, Stop | Off | Bye)
+                if lets_go or now_s <= request.deadline_s:
                     return Asked(self, sender, request)
         return None
 
@@ -216,8 +223,10 @@ class SessionStreams:
         poller.register(self.live, zmq.POLLIN)
         poller.poll(int(timeout_s * 1000))
 
-    def next_record(self) -> Record | None:
-        """Return the next message of the record stream; None while there is none."""
+    def next_record(self, timeout_s: float = 0.0) -> Record | None:
+        """Return the next message of the record stream; None when none comes in time."""
+        if timeout_s:
+            self.record.poll(int(timeout_s * 1000))
         data = _receive_now(self.record)
         return None if data is None else self._record_codec.decode(data)
 

@@ -59,6 +59,12 @@ def write_log(details: str) -> str:
     return f"details in {log}"
 
 
+def _print_error(name: str, sentence: str, error: BaseException) -> None:
+    """Print what ended a command, and what was found out after it."""
+    for line in (sentence, *getattr(error, "__notes__", ())):
+        print(f"so101 {name}: {line}", file=sys.stderr)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command.
 
@@ -73,16 +79,16 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(f"so101: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
         return REFUSED
-    module = importlib.import_module(f"scripts.{name}_command")
-    args = tyro.cli(module.Args, prog=f"so101 {name}", description=module.__doc__, args=rest)
     try:
+        module = importlib.import_module(f"scripts.{name}_command")
+        args = tyro.cli(module.Args, prog=f"so101 {name}", description=module.__doc__, args=rest)
         check_durations(args)
         return int(module.main(args))
     except So101Error as error:
-        print(f"so101 {name}: {error}", file=sys.stderr)
+        _print_error(name, str(error), error)
         return REFUSED if isinstance(error, REFUSALS) else FAILED
-    except KeyboardInterrupt:
-        print(f"so101 {name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        _print_error(name, "interrupted", error)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place that turns a defect into a sentence
         where = write_log(traceback.format_exc())

@@ -6,7 +6,7 @@ rest pose and lets go. The second stop (any signal again, while it walks too): i
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,10 +14,10 @@ from rich.console import Console
 
 from robot.errors import So101Error
 from robot.joint_sample import JointSample
-from robot.loop import GoalSource, Tick, TickListener
+from robot.loop import GoalSource, TickListener
 from robot.messages import Facts
 from robot.torque import TorqueStates
-from scripts.exit_codes import under_way
+from scripts.exit_codes import RunFailed, under_way
 from scripts.session_errors import CheckedListeners, CheckedSource, SessionErrors
 from scripts.stopping import StopRequest
 
@@ -90,10 +90,12 @@ class Driver:
 
         Raises:
             So101Error: it could not be powered, or (no refusal then) what ended the drive.
+            RunFailed: a joint is still powered, or cannot be asked.
             KeyboardInterrupt: somebody asked to stop twice: the arm did not walk to rest.
         """
         errors = SessionErrors(self.say)
-        told = CheckedListeners([*listeners, _Hint(self.stop, self.say)], errors)
+        told = CheckedListeners(listeners, errors)
+        should_stop = _HintedStop(self.stop, self.say, lambda: errors.is_over(is_over))
         torque: TorqueStates | None = None
         try:
             if not self.stop():
@@ -102,51 +104,70 @@ class Driver:
                     torque = self.control.drive(
                         None if source is None else CheckedSource(source, errors),
                         listeners=[told],
-                        should_stop=lambda: self.stop() or errors.is_over(is_over),
+                        should_stop=should_stop,
                         say=self.say,
                     )
                     if errors.first is not None:
                         raise errors.first
         finally:
-            self._let_go(torque)
+            torque = self._let_go(torque)
+        if torque is not None and not torque.is_off:
+            raise RunFailed(f"the follower did not let go: {torque}")
 
     def say(self, sentence: str) -> None:
         """Tell the person."""
         self.console.print(sentence, highlight=False, soft_wrap=True)
 
-    def _let_go(self, torque: TorqueStates | None) -> None:
-        """Make sure that the arm has let go, and say how its joints were left."""
+    def _let_go(self, torque: TorqueStates | None) -> TorqueStates | None:
+        """Make sure that the arm has let go, and say how its joints were left.
+
+        What goes wrong here never hides the error under way: it is said, and None returned.
+        """
         error = sys.exception()
         try:
             if torque is None and not isinstance(error, KeyboardInterrupt):
-                torque = self.control.stop()
+                with suppress(So101Error):  # asked again below
+                    torque = self.control.stop()
         finally:
             if torque is None:
                 with self.stop.uninterrupted():
                     torque = self._off(error)
             if torque is not None:
                 self.say(f"follower torque: {torque}")
+        return torque
 
     def _off(self, error: BaseException | None) -> TorqueStates | None:
-        """Let go now; None when nobody is left to ask, which the error under way says already."""
+        """Let go now; None when nobody is left to ask."""
         try:
             return self.control.off()
-        except So101Error:
+        except So101Error as second:
             if error is None:
                 raise
+            if str(second) != str(error):
+                self.say(str(second))
             return None
 
 
-class _Hint:
-    """Says once, as soon as somebody asks to stop, what asking again does; a tick listener."""
+class _HintedStop:
+    """Says once, as soon as somebody asks to stop, what asking again does.
 
-    def __init__(self, stop: StopRequest, say: Callable[[str], None]) -> None:
+    Asked between two messages of control, so also while there are no ticks (it may be looking for
+    an adapter that was unplugged), and while the arm walks because the drive is over.
+    """
+
+    def __init__(
+        self, stop: StopRequest, say: Callable[[str], None], is_over: Callable[[], bool]
+    ) -> None:
         self._stop = stop
         self._say = say
+        self._ask = is_over
+        self._is_over = False
         self._is_said = False
 
-    def on_tick(self, tick: Tick) -> None:
-        """Look whether somebody asked."""
+    def __call__(self) -> bool:
+        """Tell whether somebody asked, or it is over; that is asked until it is."""
         if self._stop() and not self._is_said:
             self._is_said = True
             self._say(HINT)
+        self._is_over = self._is_over or self._stop() or self._ask()
+        return self._is_over

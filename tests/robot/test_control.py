@@ -195,6 +195,9 @@ def test_a_signal_to_control_itself_ends_at_rest_and_released(
         assert arms.torque() == OFF
         assert "rest" in {tick.phase for tick in watcher.ticks}
         wait_for(lambda: not is_alive(control.pid), WALK_S)
+        assert str(control.stop()) == "off (read back)"  # its last word holds
+        with pytest.raises(ControlLost, match="let go of the arm"):
+            control.torque_on()
         assert not (folder / "guard.json").exists()  # it said good-bye
 
 

@@ -11,7 +11,9 @@ from robot.health import GOOD, Finding, Health, Response
 from robot.joint_sample import JointSample
 from robot.loop import Tick
 from robot.messages import (
+    Bye,
     Codec,
+    Command,
     Done,
     DriveEnded,
     Failure,
@@ -19,11 +21,14 @@ from robot.messages import (
     GoalAsked,
     Hello,
     Live,
+    Off,
+    Rearm,
     Record,
     Request,
     Said,
     Stop,
     TickTold,
+    TorqueOn,
 )
 from robot.streams import (
     SENT_AT_ONCE,
@@ -325,7 +330,7 @@ def test_a_command_that_nobody_waits_for_any_more_is_not_carried_out(
     ends: tuple[ControlStreams, SessionStreams],
 ) -> None:
     control, session = ends
-    session.request(Stop(), deadline_s=5.0)
+    session.request(TorqueOn(), deadline_s=5.0)
     session.request(Hello(), deadline_s=7.0)
 
     asked = taken(control, now_s=6.0)
@@ -335,9 +340,22 @@ def test_a_command_that_nobody_waits_for_any_more_is_not_carried_out(
     assert control.next_request(6.0) is None
 
 
+@pytest.mark.parametrize("command", [Stop(), Off(), Bye()])
+def test_what_lets_go_is_never_too_late(
+    ends: tuple[ControlStreams, SessionStreams], command: Command
+) -> None:
+    control, session = ends
+    session.request(command, deadline_s=5.0)
+
+    asked = taken(control, now_s=6.0)
+
+    assert asked is not None
+    assert asked.command == command
+
+
 def test_garbage_is_no_command(ends: tuple[ControlStreams, SessionStreams]) -> None:
     control, session = ends
-    for garbage in (b"", b"\xc1", b"\x93\xa4Stop", Codec(Request).encode(Request(1, 0.0, Stop()))):
+    for garbage in (b"", b"\xc1", b"\x93\xa4Stop", Codec(Request).encode(Request(1, 0.0, Rearm()))):
         session._commands.send(garbage)
     session.request(Hello(), FAR_S)
 

@@ -160,7 +160,8 @@ def test_joints_that_differ_are_named_in_the_last_line() -> None:
     states = (TorqueState.OFF,) * 5 + (TorqueState.UNREACHABLE,)
     bench = Bench(PlayedControl(torque=TorqueStates(states)))
 
-    bench.drive()
+    with pytest.raises(RunFailed, match="did not let go: gripper not reachable"):
+        bench.drive()
 
     assert bench.said[-1].startswith("follower torque: gripper not reachable: cut the power; ")
     assert "shoulder_pan" in bench.said[-1]
@@ -184,6 +185,53 @@ def test_the_first_signal_says_what_a_second_one_does(stop: StopRequest) -> None
 
     assert bench.said.count(HINT) == 1
     assert bench.said[-1] == "follower torque: off (read back)"
+
+
+def test_a_stop_is_answered_while_there_are_no_ticks(stop: StopRequest) -> None:
+    class Searching(PlayedControl):
+        def drive(
+            self,
+            source: GoalSource | None = None,
+            *,
+            listeners: Sequence[TickListener],
+            should_stop: Callable[[], bool],
+            say: Callable[[str], None],
+        ) -> TorqueStates:
+            assert not should_stop()
+            interrupt()
+            assert should_stop()
+            assert should_stop()
+            return OFF
+
+    bench = Bench(Searching(), stop)
+
+    bench.drive()
+
+    assert bench.said == [HINT, "follower torque: off (read back)"]
+
+
+def test_a_stop_after_the_end_is_answered_too_and_the_end_is_asked_for_once(
+    stop: StopRequest,
+) -> None:
+    class Walking(PlayedControl):
+        def drive(
+            self,
+            source: GoalSource | None = None,
+            *,
+            listeners: Sequence[TickListener],
+            should_stop: Callable[[], bool],
+            say: Callable[[str], None],
+        ) -> TorqueStates:
+            assert should_stop()
+            interrupt()
+            assert should_stop()
+            return OFF
+
+    bench = Bench(Walking(), stop)
+
+    bench.drive(is_over=iter([True]).__next__)
+
+    assert bench.said[0] == HINT
 
 
 def test_the_second_signal_asks_to_let_go_now(stop: StopRequest) -> None:
@@ -278,6 +326,16 @@ def test_when_control_is_gone_its_error_says_how_the_arm_is() -> None:
 
     assert control.asked == ["torque on", "drive", "stop", "off"]
     assert bench.said == ["walking to the rest pose"]
+
+
+def test_what_fails_while_letting_go_never_hides_why() -> None:
+    control = PlayedControl(failure=StorageFull("full"), lost=ControlLost("no answer"))
+    bench = Bench(control)
+
+    with pytest.raises(RunFailed, match="full"):
+        bench.drive()
+
+    assert bench.said == ["walking to the rest pose", "no answer"]
 
 
 def test_what_a_listener_missed_is_passed_on() -> None:

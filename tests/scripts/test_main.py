@@ -1,3 +1,4 @@
+import importlib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,28 @@ def test_what_is_refused_ends_in_2_and_what_fails_on_the_way_in_1(
 ) -> None:
     assert run_failing(error("what to do next"), monkeypatch) == code
     assert capsys.readouterr().err == "so101 teleop: what to do next\n"
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+
+    assert main(["teleop"]) == 130
+    assert capsys.readouterr().err == "so101 teleop: interrupted\n"
+
+
+def test_what_was_found_out_after_an_error_stands_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = NotConnected("unplugged")
+    error.add_note("the guard let go")
+
+    assert run_failing(error, monkeypatch) == 2
+    assert capsys.readouterr().err == "so101 teleop: unplugged\nso101 teleop: the guard let go\n"
 
 
 def test_a_defect_is_one_sentence_and_its_details_are_in_a_file(
