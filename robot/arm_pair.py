@@ -15,8 +15,8 @@ from robot.joints import SERVO_IDS, FloatVector
 from robot.port import BYTE_S
 from robot.torque import TorqueStates
 
-# The follower says 13 bytes a servo more than the leader. Asked so much later (less a wake-up), both
-# are done together, and the goal is made of where the hand is, not of where it was.
+# The follower says 13 bytes a servo more than the leader. Asked so much later (less a wake-up),
+# both are done together, and the goal is made of where the hand is, not of where it was.
 LEADER_LATER_S = 13 * len(SERVO_IDS) * BYTE_S - 80e-6
 
 
