@@ -5,6 +5,7 @@ released on every way out. `release` never raises: it broadcasts torque-off twic
 servo back, so that it can say of each joint: off (read back), on (read back), or not reachable.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,25 +18,19 @@ from robot.arm_setup import (
 )
 from robot.bus import ServoBus, joint_name
 from robot.clock import Clock
-from robot.errors import NotConnected, ServoTimeout, So101Error
+from robot.errors import CalibrationMismatch, NotConnected, ServoTimeout, So101Error
 from robot.health import Finding
 from robot.joint_reader import JointReader
 from robot.joint_sample import JointSample
-from robot.joints import (
-    SERVO_IDS,
-    Calibration,
-    FloatVector,
-    deg_to_ticks,
-)
+from robot.joints import SERVO_IDS, Calibration, FloatVector, deg_to_ticks
 from robot.power import GLITCH_S, PowerWatch
-from robot.power_on import power_on, seed_powered
-from robot.torque import TorqueState, TorqueStates, release_torque
+from robot.power_on import power_on
+from robot.replug import Reopen, find_arm, take_over
+from robot.torque import TorqueState, TorqueStates, release_torque, telling_torque
 from robot.torque_limits import TorqueLimits
 
 # A leader's servo that is silent for longer ends the loop; the follower's are the health monitor's.
 SILENCE_LIMIT_S = 0.5
-
-type Reopen = Callable[[], ServoBus]
 
 
 class Leader:
@@ -54,8 +49,9 @@ class Leader:
     def open(cls, bus: ServoBus, calibration: Calibration) -> "Leader":
         """Take torque off, then check the servos and the calibration."""
         state = release_torque(bus)
-        check_servos(bus, "leader")
-        check_calibration(bus, calibration, "leader")
+        with telling_torque(lambda: state):
+            check_servos(bus, "leader")
+            check_calibration(bus, calibration, "leader")
         leader = cls(bus, calibration, read_return_delays_s(bus))
         leader._reader.prime()
         if not state.is_off:
@@ -105,13 +101,10 @@ class Follower:
         self._low = calibration.range_min_ticks
         self._high = calibration.range_max_ticks
         self._driven: frozenset[int] = frozenset()  # servo ids whose torque we turned on
-        self._attach(bus)
-
-    def _attach(self, bus: ServoBus) -> None:
         self.bus = bus
         # `configure` leaves all return delays at 0.
-        self._reader = JointReader(bus, self.calibration, "follower", return_delays_s=0.0)
-        self._power = PowerWatch(bus, self.calibration)
+        self._reader = JointReader(bus, calibration, "follower", return_delays_s=0.0)
+        self._power = PowerWatch(bus, calibration)
         self._limits = TorqueLimits(bus)
 
     @classmethod
@@ -138,9 +131,10 @@ class Follower:
             NotConnected, CalibrationMismatch: see `arm_setup`.
             ServoTimeout: a servo does not answer, or torque cannot be read back as off.
         """
-        release_torque(bus)
-        check_servos(bus, "follower")
-        check_calibration(bus, calibration, "follower")
+        state = release_torque(bus)
+        with telling_torque(lambda: state):
+            check_servos(bus, "follower")
+            check_calibration(bus, calibration, "follower")
         follower = cls(bus, calibration, clock)
         follower._reopen = reopen
         if not follower.release().is_off:
@@ -169,12 +163,13 @@ class Follower:
             ServoTimeout: a servo did not take its goal or torque; torque is off again everywhere
             (see `torque_state`).
         """
-        try:
-            power_on(self.bus, self.calibration, self.clock)
-            self._reader.prime()
-        except So101Error:
-            self.release()
-            raise
+        with telling_torque(lambda: self.torque_state):
+            try:
+                power_on(self.bus, self.calibration, self.clock)
+                self._reader.prime()
+            except So101Error:
+                self.release()
+                raise
         self._limits.note_full()
         self.torque_state = TorqueStates.of_all(TorqueState.ON)
         self._driven = frozenset(SERVO_IDS)
@@ -198,7 +193,7 @@ class Follower:
         Call on every tick, after the goals have left.
 
         Raises:
-            ServoFault: a joint came back with another EEPROM than it had.
+            JointLost: a joint came back with another EEPROM than it had.
             NotConnected: the port went away.
         """
         if not self._driven:
@@ -212,10 +207,15 @@ class Follower:
     def release(self) -> TorqueStates:
         """Take torque off, read it back, and say the states; never raises.
 
-        No goal leaves after it: one alone would turn torque on again.
+        No goal leaves after it: one alone would turn torque on again. An adapter that is gone is
+        looked for once.
         """
         self._driven = frozenset()
         self.torque_state = release_torque(self.bus)
+        if not self.bus.port.is_there():
+            with contextlib.suppress(CalibrationMismatch):
+                if self._look_again():
+                    self.torque_state = release_torque(self.bus)
         return self.torque_state
 
     # The loop -------------------------------------------------------------------------------------
@@ -254,35 +254,40 @@ class Follower:
     def reconnect(self) -> bool:
         """Find the adapter again if it went; False while it is not there.
 
-        The servos kept their torque and their last goal meanwhile. Joints that still have torque
-        get their present position as goal and go on; a joint without was powered off and stays so.
+        The servos kept their torque and their last goal meanwhile. An arm that is driven gets its
+        present position as goal and goes on; one that is not is let go of, see `torque_state`.
 
         Raises:
             CalibrationMismatch: another arm is there now; nothing was written to it.
-            ServoTimeout: a servo stopped answering on the way.
+            JointLost: it is back, and a joint does not answer or has no torque while others have.
         """
         if self.bus.port.is_there():
             return True
+        if not self._look_again():
+            return False
+        if not self._driven:
+            self.release()
+            return True
+        try:
+            self._driven &= take_over(self.bus, self.calibration, self._driven)
+        except NotConnected:
+            return False  # gone again
+        return True
+
+    def _look_again(self) -> bool:
+        """Look for the adapter once, and go on over it; nothing is written before it is this arm.
+
+        Raises:
+            CalibrationMismatch: another arm is there.
+        """
         self.bus.close()
-        if self._reopen is None:
+        bus = None if self._reopen is None else find_arm(self._reopen, self.calibration)
+        if bus is None:
             return False
-        try:
-            bus = self._reopen()
-        except NotConnected:
-            return False
-        try:
-            check_servos(bus, "follower")
-            check_calibration(bus, self.calibration, "follower")
-            powered = seed_powered(bus, self.calibration)
-        except NotConnected:
-            bus.close()
-            return False
-        except So101Error:
-            bus.close()
-            raise
-        self._attach(bus)
-        self._driven &= powered
-        self._reader.prime()
+        self.bus = bus
+        self._reader.go_on(bus)
+        self._limits.go_on(bus)
+        self._power = PowerWatch(bus, self.calibration)
         return True
 
 

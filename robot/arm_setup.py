@@ -4,7 +4,7 @@ Single transactions, none of them in the control loop.
 """
 
 from robot.bus import ServoBus, joint_name
-from robot.errors import CalibrationMismatch, NotConnected, ServoFault, ServoTimeout
+from robot.errors import CalibrationMismatch, JointLost, NotConnected, ServoTimeout
 from robot.joints import GRIPPER, JOINTS, SERVO_IDS, Calibration, JointCalibration
 from robot.registers import (
     ACCELERATION,
@@ -55,6 +55,7 @@ MOTION_REGISTERS: tuple[tuple[Register, int], ...] = (
     (ACCELERATION, 254),
     (GOAL_VELOCITY, 0),
 )
+CALIBRATED = (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
 FULL_TORQUE_LIMIT = 1000
 GRIPPER_TORQUE_LIMIT = 500
 RETURN_DELAY_UNIT_S = 2e-6
@@ -96,18 +97,26 @@ def check_calibration(bus: ServoBus, calibration: Calibration, arm_name: str) ->
     Raises:
         CalibrationMismatch: names the first joint that differs.
     """
-    for name, joint in zip(JOINTS, calibration.joints, strict=True):
-        stored = tuple(
-            bus.read(joint.id, register)
-            for register in (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
+    for joint in calibration.joints:
+        stored = tuple(bus.read(joint.id, register) for register in CALIBRATED)
+        check_stored(bus, joint, stored, arm_name)
+
+
+def check_stored(
+    bus: ServoBus, joint: JointCalibration, stored: tuple[int, ...], arm_name: str
+) -> None:
+    """Compare what one servo stores, in the order of `CALIBRATED`, with the file.
+
+    Raises:
+        CalibrationMismatch: it differs.
+    """
+    expected = (joint.homing_offset, joint.range_min, joint.range_max)
+    if stored != expected:
+        raise CalibrationMismatch(
+            f"the {arm_name} on {bus.port.name} is not the arm of its calibration: "
+            f"{JOINTS[SERVO_IDS.index(joint.id)]} stores offset and range {stored}, "
+            f"the file says {expected}. Plug the right arm in, or run 'so101 calibrate'"
         )
-        expected = (joint.homing_offset, joint.range_min, joint.range_max)
-        if stored != expected:
-            raise CalibrationMismatch(
-                f"the {arm_name} on {bus.port.name} is not the arm of its calibration: "
-                f"{name} stores offset and range {stored}, the file says {expected}. "
-                "Plug the right arm in, or run 'so101 calibrate'"
-            )
 
 
 def configure(bus: ServoBus) -> None:
@@ -146,7 +155,7 @@ def check_same_servo(bus: ServoBus, joint: JointCalibration) -> None:
     """Compare a servo's EEPROM with what `configure` and the calibration left; writes nothing.
 
     Raises:
-        ServoFault: it is another servo, or it lost what it stored.
+        JointLost: it is another servo, or it lost what it stored.
         ServoTimeout: it does not answer.
     """
     data = bus.read_bytes(joint.id, 0, EEPROM_END, tries=1)
@@ -158,17 +167,18 @@ def check_same_servo(bus: ServoBus, joint: JointCalibration) -> None:
     ]
     if joint.id == SERVO_IDS[GRIPPER]:
         wanted += GRIPPER_REGISTERS
-    wrong = [register for register, value in wanted if _stored(data, register) != value]
-    if wrong or _stored(data, PHASE) & PHASE_MULTI_TURN:
+    wrong = [register for register, value in wanted if value_in(data, register) != value]
+    if wrong or value_in(data, PHASE) & PHASE_MULTI_TURN:
         addresses = ", ".join(str(register.address) for register in wrong) or str(PHASE.address)
-        raise ServoFault(
+        raise JointLost(
             f"{joint_name(joint.id)} on {bus.port.name} lost its power and came back with other "
             f"settings (address {addresses}): it was not powered again; check its plug, "
             "then start again"
         )
 
 
-def _stored(data: bytes, register: Register) -> int:
+def value_in(data: bytes, register: Register) -> int:
+    """Return a register's value from a servo's table, read from address 0 on."""
     raw = int.from_bytes(data[register.address : register.address + register.size], "little")
     return raw if register.sign_bit is None else decode_sign_magnitude(raw, register.sign_bit)
 

@@ -3,20 +3,22 @@
 The first stop, and every error that leaves the arm's joints known: freeze, walk to the rest pose at
 reduced torque, let go. A joint that cannot be heard or trusted: nobody knows where the arm is, so
 it sinks under a falling torque limit and lets go. An adapter that was unplugged: looked for again,
-then the walk. The second stop: let go at once. Each ends in `release`, which reads back.
+then the walk. On the way to rest only the arm's own errors count. The second stop: let go at once.
+Each ends in `release`, which reads back.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from robot.clock import Clock
-from robot.errors import JointLost, NotConnected, ServoFault, So101Error
+from robot.errors import CalibrationMismatch, JointLost, NotConnected, ServoFault, So101Error
 from robot.health import GOOD, Health
 from robot.joint_sample import JointSample
 from robot.joints import FloatVector
-from robot.loop import GoalSource, Limiter, Monitor, ReleasedArm, TickListener, turn_until
+from robot.loop import GoalSource, Limiter, Monitor, ReleasedArm, Tick, TickListener, turn_until
 
 # A folded-out arm is heavy but slow: enough to carry itself, too little to hurt.
 REST_TORQUE_PCT = 60.0
@@ -35,7 +37,12 @@ class DrivenArm(ReleasedArm, Protocol):
         ...
 
     def reconnect(self) -> bool:
-        """Find the adapter again if it went; False while it is not there."""
+        """Find the adapter again if it went; False while it is not there.
+
+        Raises:
+            CalibrationMismatch: another arm is there; nothing was written to it.
+            JointLost: it is back, and not all of its joints.
+        """
         ...
 
 
@@ -102,14 +109,20 @@ class Drive:
                 self._sink(ending)
             elif not isinstance(error, NotConnected) or self._find_again(ending):
                 self._walk(ending)
-        except JointLost:
+        except JointLost as second:
+            _tell(ending, str(second))
             self._sink(ending)
+        except NotConnected as second:
+            if isinstance(error, NotConnected):
+                _tell(ending, f"the arm could not walk to rest: {second}")
+            else:  # unplugged on the way
+                self._come_to_rest(second, ending)
         except So101Error as second:
-            ending.say(f"the arm could not walk to rest: {second}")
+            _tell(ending, f"the arm could not walk to rest: {second}")
 
     def _walk(self, ending: Ending) -> None:
         """Walk to the rest pose; a fault that asks for a stop is being obeyed already."""
-        ending.say("walking to the rest pose")
+        _tell(ending, "walking to the rest pose")
         self.arm.set_torque_limit_pct(REST_TORQUE_PCT)
         rest = ending.new_rest()
         turn_until(
@@ -118,27 +131,71 @@ class Drive:
             source=rest,
             monitor=_FaultsObeyed(self.monitor),
             limiter=self.limiter,
-            listeners=self.listeners,
+            listeners=[_Bystander(each, ending) for each in self.listeners],
             rate_hz=self.rate_hz,
             clock=self.clock,
             phase="rest",
         )
 
     def _sink(self, ending: Ending) -> None:
-        ending.say("a joint is lost: the arm sinks, support it")
+        _tell(ending, "a joint is lost: the arm sinks, support it")
         self.arm.sink(self.clock, ending.is_off_wanted)
 
     def _find_again(self, ending: Ending) -> bool:
-        if self.arm.reconnect():  # it was another device that went
+        look = _Look(self.arm, ending)
+        if look.is_found():  # it was another device that went
             return True
-        ending.say("the follower is not reachable: plug it in again, or cut the power")
-        give_up_s = self.clock.now_s() + ending.look_for_s()
-        while self.clock.now_s() < give_up_s and not ending.is_off_wanted():
+        _tell(ending, "the follower is not reachable: plug it in again, or cut the power")
+        began_s = self.clock.now_s()
+        while self.clock.now_s() - began_s < ending.look_for_s() and not ending.is_off_wanted():
             self.clock.sleep_until(self.clock.now_s() + LOOK_AGAIN_S)
-            if self.arm.reconnect():
+            if look.is_found():
                 self.limiter.rearm()
                 return True
         return False
+
+
+@dataclass
+class _Look:
+    """The search for an unplugged arm; another arm in its place is told of once."""
+
+    arm: DrivenArm
+    ending: Ending
+    has_told: bool = False
+
+    def is_found(self) -> bool:
+        """Look once."""
+        try:
+            return self.arm.reconnect()
+        except CalibrationMismatch as error:
+            if not self.has_told:
+                _tell(self.ending, str(error))
+            self.has_told = True
+            return False
+
+
+@dataclass
+class _Bystander:
+    """A listener on the way to rest: what fails in it is told once, and the arm walks on."""
+
+    listener: TickListener
+    ending: Ending
+    has_failed: bool = False
+
+    def on_tick(self, tick: Tick) -> None:
+        """Pass a tick on."""
+        try:
+            self.listener.on_tick(tick)
+        except Exception as error:  # noqa: BLE001 - a defect of who looks on must not drop the arm
+            if not self.has_failed:
+                _tell(self.ending, f"not noted on the way to rest: {error!r}")
+            self.has_failed = True
+
+
+def _tell(ending: Ending, sentence: str) -> None:
+    """Tell the person; an arm on its way to rest does not depend on who hears of it."""
+    with contextlib.suppress(Exception):
+        ending.say(sentence)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,10 @@ class JointReader:
             )
         self._take(reply)
 
+    def go_on(self, bus: ServoBus) -> None:
+        """Read over another bus from now on; what was heard last stays what was heard last."""
+        self._bus = bus
+
     def request(self) -> None:
         """Ask all servos; returns at once.
 

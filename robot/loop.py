@@ -46,7 +46,7 @@ class Arm(Protocol):
         """Set up joints again that had lost their power, and say which; mostly none.
 
         Raises:
-            ServoFault: a joint came back as another one than it was.
+            JointLost: a joint came back as another one than it was.
         """
         ...
 

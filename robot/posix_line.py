@@ -44,17 +44,20 @@ class PosixLine:
         self.timeout: float | None = 0.0
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """Return the descriptor; raises OSError once closed, for its number may be another's."""
+        self._require_open()
         return self._fd
 
     @property
     def in_waiting(self) -> int:
         """Number of bytes that have arrived."""
+        self._require_open()
         fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
         return self._count[0]
 
     def write(self, data: bytes, /) -> int:
         """Send all bytes; a full output buffer is waited for, but not a line that stands still."""
+        self._require_open()
         sent = 0
         while sent < len(data):
             try:
@@ -68,6 +71,7 @@ class PosixLine:
 
     def read(self, size: int = 1, /) -> bytes:
         """Return `size` bytes, or what came within `timeout` seconds; 255 at most."""
+        self._require_open()
         self._wake_at(min(size, _LONGEST_WAIT_BYTES))
         self._poll.poll(max(0.0, self.timeout or 0.0) * 1000)
         try:
@@ -80,11 +84,17 @@ class PosixLine:
 
     def reset_input_buffer(self) -> None:
         """Throw away what the kernel has received."""
+        self._require_open()
         termios.tcflush(self._fd, termios.TCIFLUSH)
 
     def close(self) -> None:
-        """Close the device."""
+        """Close the device; may be called twice."""
+        self._fd = -1  # the kernel gives the number to whatever is opened next
         self._serial.close()
+
+    def _require_open(self) -> None:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the serial device was closed")
 
     def _wake_at(self, count: int) -> None:
         """Let poll sleep until `count` bytes are there; nothing of the line itself changes."""

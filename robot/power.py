@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from robot.arm_setup import check_same_servo, motion_registers, seed_goal
 from robot.bus import ServoBus, joint_name
-from robot.errors import ServoTimeout
+from robot.errors import JointLost, ServoTimeout
 from robot.health import Finding, Response
 from robot.joints import JOINTS, SERVO_IDS, Calibration
 from robot.packets import BlockRead
@@ -56,7 +56,8 @@ class PowerWatch:
             limits: Torque_Limit of each servo id at present.
 
         Raises:
-            ServoFault: a joint came back with another EEPROM than it had.
+            JointLost: a joint came back with another EEPROM than it had. It has no torque and gets
+            none, and where it is nobody knows: the other joints cannot carry an arm without it.
         """
         self._ticks += 1
         if not is_somebody_back and self._ticks < POWER_CHECK_TICKS:
@@ -78,7 +79,11 @@ class PowerWatch:
         return tuple(findings)
 
     def _set_up(self, servo_id: int, limit: int) -> bool:
-        """Set up one joint and power it where it stands; False when it fell silent meanwhile."""
+        """Set up one joint and power it where it stands; False when it fell silent meanwhile.
+
+        Raises:
+            JointLost: it came back with another EEPROM.
+        """
         bus = self._bus
         joint = self._calibration.joints[SERVO_IDS.index(servo_id)]
         margin_s, bus.port.margin_s = bus.port.margin_s, POWER_MARGIN_S
@@ -90,6 +95,8 @@ class PowerWatch:
             seed_goal(bus, joint, tries=1)
             bus.write_verified(servo_id, TORQUE_ENABLE, 1, tries=1)
             bus.write(servo_id, LOCK, 1, tries=1)
+        except JointLost:
+            raise
         except ServoTimeout:
             return False
         finally:

@@ -46,16 +46,6 @@ def power_on(bus: ServoBus, calibration: Calibration, clock: Clock) -> None:
         bus.write_verified(servo_id, GOAL_VELOCITY, 0)
 
 
-def seed_powered(bus: ServoBus, calibration: Calibration) -> frozenset[int]:
-    """Make the present position the goal of each joint that has torque; return their servo ids."""
-    powered: set[int] = set()
-    for joint in calibration.joints:
-        if bus.read(joint.id, TORQUE_ENABLE) != 0:
-            seed_goal(bus, joint)
-            powered.add(joint.id)
-    return frozenset(powered)
-
-
 def _look_outside(bus: ServoBus, calibration: Calibration) -> dict[int, float]:
     """Return by servo id how far joints stand outside, before any is powered."""
     outside_deg: dict[int, float] = {}

@@ -4,6 +4,8 @@ Torque-off is broadcast twice and read back from every servo; an error byte, a s
 wire that is gone never ends it early, and it takes less than a second even if nobody answers.
 """
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -78,6 +80,22 @@ def release_torque(bus: ServoBus) -> TorqueStates:
     finally:
         bus.port.margin_s = margin_s
     return TorqueStates(tuple(states.values()))
+
+
+@contextmanager
+def telling_torque(states: Callable[[], TorqueStates]) -> Generator[None]:
+    """Add the torque states to the sentence of an error, unless every joint was read back as off.
+
+    Raises:
+        So101Error: of the same class as the one that came.
+    """
+    try:
+        yield
+    except So101Error as error:
+        known = states()
+        if known.is_off:
+            raise
+        raise type(error)(f"{error}. Torque: {known}") from error
 
 
 def _broadcast(bus: ServoBus, states: dict[int, TorqueState]) -> None:

@@ -22,6 +22,10 @@ class TorqueLimits:
         self._write = SyncWrite(TORQUE_LIMIT, SERVO_IDS)
         self._counts = {servo_id: torque_limit(servo_id) for servo_id in SERVO_IDS}
 
+    def go_on(self, bus: ServoBus) -> None:
+        """Write over another bus from now on; the servos kept their limits."""
+        self._bus = bus
+
     @property
     def counts(self) -> Mapping[int, int]:
         """Register values by servo id."""

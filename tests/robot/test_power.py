@@ -8,7 +8,7 @@ from arm_bench import CALIBRATION, ArmBench
 
 from robot.arm import Follower
 from robot.arm_setup import torque_limit
-from robot.errors import ServoFault
+from robot.errors import JointLost
 from robot.health import Finding, Response
 from robot.joints import DEG_PER_TICK, SERVO_IDS, Calibration, ticks_to_deg
 from robot.power import POWER_CHECK_TICKS
@@ -128,7 +128,7 @@ def test_a_joint_that_comes_back_as_another_is_not_powered(
     bench.bus.write(2, P_COEFFICIENT, 32)
     bench.line.faults.add(Fault("brownout", servo=2, duration_s=0.1))
 
-    with pytest.raises(ServoFault, match=r"shoulder_lift.*came back with other settings.*21"):
+    with pytest.raises(JointLost, match=r"shoulder_lift.*came back with other settings.*21"):
         turn(bench, follower, 40)
     assert bench.bank.register(2, TORQUE_ENABLE) == 0
     assert follower.release().is_off
