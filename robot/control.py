@@ -30,16 +30,19 @@ from robot.messages import (
     SourceName,
     TickTold,
 )
+from robot.realtime import collect_garbage
 from robot.session_pulse import REST_AFTER_S
 from robot.streams import Asked
 from robot.torque import TorqueStates
 
 LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
+LOOK_FOR_STOPPED_S = 5.0  # in all, once somebody has asked to stop
 # Without a session everything is gone within 5 s: the walk to rest takes 4 s at most, and release,
 # sockets and guard the rest.
 LOOK_FOR_ALONE_S = 0.5
 ALONE_LIMIT_S = 4.3
-RECONNECT_EVERY_S = 1.0  # while idle
+RETRY_EVERY_S = 1.0  # while idle: to find an adapter, to release what is still on
+DRIVE_WITHIN_S = 3.0  # of power: nothing watches an arm that only stands
 
 
 class ControlHost:
@@ -56,15 +59,18 @@ class ControlHost:
         self._clock = around.clock
         self._log = around.log
         self._count_signals = count_signals
-        self.is_released = False  # every joint was read back as off
+        self.is_released = True  # every joint was read back as off
         self._is_torque_on = False
+        self._powered_s = 0.0  # when it came on
         self._is_driving = False
         self._wanted: SourceName | None = None  # the drive that comes next
         self._generation = 0
         self._is_ending = False
         self._is_stop_wanted = False
         self._is_off_wanted = False
-        self._cause: ControlLost | None = None  # why a drive was stopped, if nobody asked
+        self._cause: ControlLost | None = None  # why the arm comes to rest, if nobody asked
+        self._last_cause: ControlLost | None = None  # why it did
+        self._is_search_cut = False
         self._alone_since_s: float | None = None  # the session is gone since then
         self._awaiting_release: list[Asked] = []
         self._bus_failure: So101Error | None = None  # while idle
@@ -86,6 +92,7 @@ class ControlHost:
 
     def _idle(self) -> None:
         """Read, publish and serve until there is something to drive, or an end."""
+        collect_garbage()
         pacer = Pacer(self._hosted.rate_hz, self._clock)
         next_try_s = 0.0
         while True:
@@ -98,16 +105,21 @@ class ControlHost:
                         continue
                 return
             now_s = self._clock.now_s()
-            if self._bus_failure is None or now_s >= next_try_s:
-                next_try_s = now_s + RECONNECT_EVERY_S
+            is_well = self._bus_failure is None and (self.is_released or self._is_torque_on)
+            if is_well or now_s >= next_try_s:
+                next_try_s = now_s + RETRY_EVERY_S
                 self._look(now_s)
             pacer.wait()
 
     def _look(self, now_s: float) -> None:
-        """Read and publish; an adapter that is gone is looked for again."""
+        """Read and publish; an adapter that is gone is looked for, a joint that is on let go."""
         try:
             if self._bus_failure is not None and not self._hosted.arm.reconnect():
                 return
+            if not self._is_torque_on and not self.is_released:
+                torque = self._release()
+                if torque.is_off:
+                    self._say(f"follower torque after another try: {torque}")
             self._publish("idle", self._hosted.arm.read(), now_s)
             self._bus_failure = None
         except So101Error as error:
@@ -127,7 +139,7 @@ class ControlHost:
             should_stop=lambda: self._is_stop_wanted or not is_asked_for,
             is_off_wanted=self._attend,
             new_rest=hosted.new_rest,
-            look_for_s=lambda: LOOK_FOR_ALONE_S if self._session.is_gone else LOOK_FOR_S,
+            look_for_s=self._look_for_s,
             say=self._say,
         )
         drive = Drive(
@@ -156,6 +168,17 @@ class ControlHost:
                 number = self._streams.record.next_number
                 ended = DriveEnded(number, self._generation, torque, failure)
                 self._streams.record.tell(ended)
+
+    def _look_for_s(self) -> float:
+        """Return how long to look for an unplugged adapter in all, as things stand now."""
+        if self._session.is_gone:
+            return LOOK_FOR_ALONE_S
+        if not self._is_stop_wanted:
+            return LOOK_FOR_S
+        if not self._is_search_cut:
+            self._is_search_cut = True
+            self._say(f"it is looked for during {LOOK_FOR_STOPPED_S:g} s in all, not longer")
+        return LOOK_FOR_STOPPED_S
 
     def _source(self) -> GoalSource:
         """Return the source of the drive that was asked for, and begin that drive."""
@@ -197,15 +220,20 @@ class ControlHost:
 
     def _let_go(self) -> TorqueStates:
         """Release, and answer whoever waits for that."""
-        torque = self._hosted.arm.release()
-        self.is_released = torque.is_off
+        torque = self._release()
         self._is_torque_on = self._is_stop_wanted = self._is_off_wanted = False
+        self._is_search_cut = False
         self._wanted = None
-        self._cause = None
-        self._log.event("released", self._clock.now_s(), torque=str(torque))
+        self._last_cause, self._cause = self._cause or self._last_cause, None
         for asked in self._awaiting_release:
             asked.answer(Released(torque))
         self._awaiting_release.clear()
+        return torque
+
+    def _release(self) -> TorqueStates:
+        torque = self._hosted.arm.release()
+        self.is_released = torque.is_off
+        self._log.event("released", self._clock.now_s(), torque=str(torque))
         return torque
 
     # -- what goes on around -----------------------------------------------------------------------
@@ -228,6 +256,9 @@ class ControlHost:
             self._stop_because("the control process was told to end by a signal")
         if self._is_torque_on and not self._guard.is_watching(now_s):
             self._stop_because("the guard process is gone: nobody would take torque off")
+        is_idle = not self._is_driving and self._wanted is None
+        if is_idle and now_s - self._powered_s > DRIVE_WITHIN_S:
+            self._stop_because(f"no drive began within {DRIVE_WITHIN_S:g} s of power")
         return self._is_off_wanted
 
     def _stop_because(self, reason: str) -> None:
@@ -268,11 +299,15 @@ class ControlHost:
         if not self._guard.is_watching(now_s):
             raise ControlLost("the guard process is gone: torque stays off; start again")
         self.is_released = False
+        self._last_cause = None
         self._hosted.arm.torque_on()
         self._is_torque_on = True
+        self._powered_s = self._clock.now_s()
         self._log.event("torque on", now_s)
 
     def _want(self, source: SourceName) -> None:
+        if (cause := self._cause or self._last_cause) is not None:
+            raise cause
         if self._is_driving or self._is_stop_wanted or not self._is_torque_on:
             raise ConfigError("a drive needs torque on, and an arm that is not being driven")
         if source == "leader" and self._hosted.leader is None:

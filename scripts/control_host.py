@@ -19,6 +19,7 @@ from robot.arm import Follower, Leader
 from robot.arm_pair import ArmPair
 from robot.bus import ServoBus
 from robot.calibration_store import stored_calibration
+from robot.clock import MonotonicClock
 from robot.control import ControlHost
 from robot.control_log import ControlLog
 from robot.devices import open_devices
@@ -90,7 +91,9 @@ def main(arguments: list[str]) -> int:
         guard = GuardLink.start(options.folder)
         stack.callback(guard.close)
         clock = GuardedClock(guard)
-        log = ControlLog(RunLog(options.folder / "control.log", "control", str(os.getpid()), clock))
+        path = options.folder / "control.log"
+        # Written by another thread, which must not beat the guard: a clock of its own.
+        log = ControlLog(RunLog(path, "control", str(os.getpid()), MonotonicClock()))
         stack.callback(log.close)
         try:
             hosted = _open(options, profile, clock, guard, stack)
@@ -159,7 +162,10 @@ def _open(
         monitor=HealthMonitor(_voltage_bands(follower)),
         limiter=limiter,
         new_rest=lambda: RestGoals(
-            follower.calibration, limiter.last_sent_deg, profile.rest_deg, profile.table_height_m
+            follower.calibration,
+            lambda: limiter.last_sent_deg,
+            profile.rest_deg,
+            profile.table_height_m,
         ),
         rate_hz=profile.control_rate_hz,
         facts=_facts(follower, leader, guard),

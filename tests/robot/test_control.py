@@ -251,6 +251,41 @@ def test_a_follower_that_is_plugged_in_again_walks_to_rest_under_the_guards_eyes
     assert "rest" in {tick.phase for tick in watcher.ticks}
 
 
+def test_a_follower_that_comes_back_after_everybody_gave_up_is_let_go(arms: ArmsBench) -> None:
+    said: list[str] = []
+    unplug = At(20, lambda: arms.ask("unplug"))
+    with arms.control() as (control, folder):
+        control.torque_on()
+        with pytest.raises(NotConnected):
+            control.drive(
+                listeners=[unplug],
+                should_stop=lambda: any("plug it in" in sentence for sentence in said),
+                say=said.append,
+            )
+        took_s = time.monotonic() - unplug.acted_s
+        assert "cut the power" in str(control.torque_state)
+        assert arms.torque() == ON
+
+        arms.ask("replug")
+        wait_for(lambda: arms.torque() == OFF, 5.0)
+        assert str(control.stop()) == "off (read back)"
+
+    assert took_s < 8.0  # 30 if nobody had asked to stop
+    assert any("5 s in all" in sentence for sentence in said)
+    assert not (folder / "guard.json").exists()
+
+
+def test_an_arm_that_nobody_drives_comes_to_rest_and_the_drive_hears_why(arms: ArmsBench) -> None:
+    with arms.control() as (control, _):
+        control.torque_on()
+        assert arms.torque() == ON
+        wait_for(lambda: arms.torque() == OFF, 3.0 + WALK_S)
+        with pytest.raises(ControlLost, match="no drive began"):
+            control.drive()
+        control.torque_on()  # and it is ready for the next
+        assert str(control.off()) == "off (read back)"
+
+
 def test_everything_is_released_and_gone_5_s_after_the_session_was_killed(
     arms: ArmsBench,
 ) -> None:
