@@ -3,8 +3,8 @@
 `arms_on_ptys.py FOLDER`: links FOLDER/leader.tty and FOLDER/follower.tty to the ptys and says so
 with a line. Each line on its standard input is a request, answered with the follower's six torque
 registers as JSON: `torque`; `leader D..` or `follower D..` (six degrees from the middle: put the
-shafts there); `unplug` (the follower's pty goes); `replug` (a new one comes). Ends when its input
-does.
+shafts there); `unplug` (the follower's pty goes); `replug` (a new one comes); `fault TEXT` (of the
+follower, as `so101 twin --fault` takes it) and `clear`. Ends when its input does.
 """
 
 import json
@@ -19,6 +19,7 @@ import numpy as np
 
 from robot.joints import FloatVector
 from robot.registers import GOAL_POSITION, TORQUE_ENABLE
+from sim.faults import parse_fault
 from sim.pty_port import PtyPort
 from sim.servo import ServoBank
 
@@ -64,6 +65,11 @@ class Arms:
         elif words[0] == "replug":
             self.ports.append(PtyPort(self.banks[1]))
             self.link("follower", self.ports[1])
+        elif words[0] == "fault":
+            self.ports[1].faults.add(parse_fault(" ".join(words[1:]))[1])
+        elif words[0] == "clear":
+            self.ports[1].faults.clear()
+            self.banks[1].power_cycle()
         return [servo.count(TORQUE_ENABLE) for servo in self.banks[1]._servos]
 
     def turn(self, passed_s: float) -> None:
@@ -71,6 +77,7 @@ class Arms:
         for bank, position_rad in zip(self.banks, self.position_rad, strict=True):
             follow(bank, position_rad, passed_s)
         for port in self.ports:
+            port.faults.advance(time.monotonic())
             port.serve_ready(time.monotonic())
 
     def wait_s(self) -> float:
