@@ -54,6 +54,11 @@ class RestSource(GoalSource, Protocol):
         """Whether the arm has arrived, or has had the time it may take."""
         ...
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether it may be let go where it is: it is where it rests."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -136,6 +141,9 @@ class Drive:
             clock=self.clock,
             phase="rest",
         )
+        if not (rest.has_arrived or ending.is_off_wanted()):
+            ending.say("the arm did not get to its rest pose: it sinks, support it")
+            self.arm.sink(self.clock, ending.is_off_wanted)
 
     def _sink(self, ending: Ending) -> None:
         _tell(ending, "a joint is lost: the arm sinks, support it")
