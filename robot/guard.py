@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 SILENCE_S = 1.0  # without a heartbeat; control beats ten times in it
+UNARMED_SILENCE_S = 5.0  # while no port is watched: opening one may take its time
+OVERSLEPT_S = 0.3  # a wait this much too long: the machine stood still, control too
 PRIORITY = 81  # above control's own, where the system grants it: a spinning control cannot hide
 # Messages of control, by their first byte; the guard sends that byte back. WATCH carries the path
 # and the descriptor of the follower's port; FORGET closes it, for the adapter is gone.
@@ -119,29 +121,42 @@ class Guard:
         self._port: int | None = None
         self._path = ""
         self._beat_s = time.monotonic()
+        self._has_overslept = False  # since the last beat
         self._watched: list[socket.socket | int] = [link, self._control]
 
     def watch(self) -> str:
         """Return why the follower has to be let go; empty after a good-bye."""
         while True:
-            wait_s = self._beat_s + SILENCE_S - time.monotonic()
-            ready = select.select(self._watched, [], [], max(0.0, wait_s))[0]
+            silence_s = UNARMED_SILENCE_S if self._port is None else SILENCE_S
+            end_s = max(time.monotonic(), self._beat_s + silence_s)
+            wait_s = max(0.0, end_s - time.monotonic())
+            ready = select.select(self._watched, [], [], wait_s)[0]
+            late_s = time.monotonic() - end_s
             if self._link in ready:
                 if self._hear():
                     return ""
             elif self._control in ready:  # only when nothing it said is left to read
                 return "the control process ended without a good-bye"
-            elif time.monotonic() - self._beat_s >= SILENCE_S:
+            elif late_s > OVERSLEPT_S and not self._has_overslept:
+                self._has_overslept = True
+                self._beat_s = time.monotonic()  # one more chance
+            elif late_s >= 0.0:
                 self._kill()
-                return f"the control process gave no sign of life for {SILENCE_S:g} s: it was ended"
+                return f"the control process gave no sign of life for {silence_s:g} s: it was ended"
 
     def act(self, cause: str) -> str:
         """Let go of the follower; leave the verdict in the run folder and return it."""
-        if self._port is None:
-            return f"{cause}; no follower had been opened"
-        torque = release(self._port)
-        held = [f"{name} {state}" for name, state in torque.items() if state != OFF]
-        sentence = f"{cause}; follower torque on {self._path}: {', '.join(held) or OFF}"
+        torque: dict[str, str] = {}
+        if self._port is not None:
+            torque = release(self._port)
+            held = [f"{name} {state}" for name, state in torque.items() if state != OFF]
+            found = f"follower torque on {self._path}: {', '.join(held) or OFF}"
+        elif self._path:
+            torque = dict.fromkeys(JOINTS, UNREACHABLE)
+            found = f"the follower's adapter {self._path} was unplugged: torque {UNREACHABLE}"
+        else:
+            found = "no follower had been opened"
+        sentence = f"{cause}; {found}"
         verdict = {
             "schema": 1,
             "cause": cause,
@@ -168,6 +183,7 @@ class Guard:
             self._watched.remove(self._link)
             return False
         self._beat_s = time.monotonic()
+        self._has_overslept = False
         kind = message[:1]
         if kind in (WATCH, FORGET):
             self._forget()
@@ -179,6 +195,7 @@ class Guard:
         return kind == GOODBYE
 
     def _forget(self) -> None:
+        """Close the port; its path stays, for the verdict."""
         if self._port is not None:
             os.close(self._port)
             self._port = None

@@ -19,7 +19,10 @@ from robot.errors import ControlLost
 
 BEAT_S = 0.1
 DEAF_S = 1.0  # without an answer to a beat: nobody watches
+# A beat so late: this process stood still, and the guard with it for all that is known.
+STOOD_STILL_S = 0.3
 GOODBYE_S = 0.5
+_NEVER, _ALWAYS = float("inf"), -float("inf")
 START_S = 5.0  # a bare interpreter on a busy small computer
 
 
@@ -29,7 +32,10 @@ class GuardLink:
     def __init__(self, child: "subprocess.Popen[bytes]", link: socket.socket) -> None:
         self._child = child
         self._link = link
-        self._answered_s = -float("inf")
+        self._beat_s = 0.0
+        # When the oldest beat left that has no answer yet: never while all have one, always before
+        # the first answer and after the guard's end.
+        self._unanswered_s = _ALWAYS
         self._is_sent_home = False
 
     @classmethod
@@ -79,14 +85,18 @@ class GuardLink:
         self._await(guard.FORGET)
 
     def beat(self, now_s: float) -> None:
-        """Show a sign of life and hear the guard's."""
+        """Hear the guard's sign of life and show one."""
+        self._listen()
+        if now_s - self._beat_s > STOOD_STILL_S and self._unanswered_s > _ALWAYS:
+            self._unanswered_s = _NEVER
+        self._beat_s = now_s
+        self._unanswered_s = min(self._unanswered_s, now_s)
         with contextlib.suppress(OSError):  # full or closed: then no answer comes either
             self._link.send(guard.BEAT)
-        self._listen(now_s)
 
     def is_watching(self, now_s: float) -> bool:
-        """Tell whether the guard has answered lately."""
-        return now_s - self._answered_s < DEAF_S
+        """Tell whether the guard answers."""
+        return now_s - self._unanswered_s < DEAF_S
 
     def say_goodbye(self) -> None:
         """Send the guard home: torque is off, read back."""
@@ -107,7 +117,7 @@ class GuardLink:
 
     def _await(self, kind: bytes) -> None:
         deadline_s = time.monotonic() + START_S
-        while not self._listen(time.monotonic(), kind):
+        while not self._listen(kind):
             if time.monotonic() > deadline_s or self._child.poll() is not None:
                 raise ControlLost(
                     "the guard process does not answer: torque stays off, for nobody would take it "
@@ -115,14 +125,18 @@ class GuardLink:
                 )
             time.sleep(0.005)
 
-    def _listen(self, now_s: float, kind: bytes = b"") -> bool:
+    def _listen(self, kind: bytes = b"") -> bool:
         """Take the guard's answers; tell whether one was to a message of that kind."""
         is_there = False
-        with contextlib.suppress(OSError):
+        try:
             while answer := self._link.recv(16):
-                self._answered_s = now_s
+                self._unanswered_s = _NEVER
                 is_there |= answer == kind
-            self._answered_s = -float("inf")  # closed: the guard is gone
+        except BlockingIOError:
+            return is_there
+        except OSError:
+            pass  # it went with our beats unread
+        self._unanswered_s = _ALWAYS  # closed: the guard is gone
         return is_there
 
 

@@ -181,6 +181,10 @@ def _voltage_bands(follower: Follower) -> VoltageBands:
 def _facts(follower: Follower, leader: Leader | None, guard: GuardLink) -> Facts:
     """Return what the session has to know; the last before real time, for nothing loads after."""
     low_deg, high_deg = follower.calibration.range_deg
+    gains = {name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS}
+    follower.clock.now_s()  # beats the guard: what comes takes its time and asks for none
+    realtime = go_realtime()
+    follower.clock.now_s()
     return Facts(
         control_pid=os.getpid(),
         guard_pid=guard.pid,
@@ -188,8 +192,8 @@ def _facts(follower: Follower, leader: Leader | None, guard: GuardLink) -> Facts
         leader_sha256="" if leader is None else leader.calibration.sha256,
         low_deg=low_deg,
         high_deg=high_deg,
-        gains={name: [follower.bus.read(i, NAMES[name]) for i in SERVO_IDS] for name in GAINS},
-        realtime=go_realtime(),
+        gains=gains,
+        realtime=realtime,
     )
 
 

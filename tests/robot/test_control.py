@@ -253,7 +253,11 @@ def test_a_follower_that_is_plugged_in_again_walks_to_rest_under_the_guards_eyes
 
 def test_a_follower_that_comes_back_after_everybody_gave_up_is_let_go(arms: ArmsBench) -> None:
     said: list[str] = []
-    unplug = At(20, lambda: arms.ask("unplug"))
+
+    def pull() -> None:
+        arms.ask("unplug")
+
+    unplug = At(20, pull)
     with arms.control() as (control, folder):
         control.torque_on()
         with pytest.raises(NotConnected):

@@ -1,8 +1,11 @@
 """The guard's hands: letting an arm go over a line that somebody else has left behind."""
 
 import ast
+import json
 import os
 import select
+import socket
+import subprocess
 import sys
 import termios
 import threading
@@ -10,12 +13,13 @@ import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from robot import guard
-from robot.guard_link import GuardLink
+from robot.guard_link import DEAF_S, STOOD_STILL_S, GuardLink
 from robot.joints import JOINTS, SERVO_IDS
 from robot.packets import frame
 from robot.registers import TORQUE_ENABLE
@@ -194,3 +198,119 @@ def test_a_guard_answers_what_it_is_handed_and_goes_when_it_is_sent_home(tmp_pat
     os.close(slave)
     assert link._child.returncode == 0
     assert not (tmp_path / "guard.json").exists()
+
+
+@pytest.fixture
+def child() -> Iterator["subprocess.Popen[bytes]"]:
+    """What the guard takes for control."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (mine, its):
+        end.setblocking(False)
+    with mine, its:
+        yield mine, its
+
+
+@pytest.mark.parametrize(
+    ("is_opened", "torque", "found"),
+    [
+        (True, dict.fromkeys(JOINTS, guard.UNREACHABLE), "/dev/bench was unplugged: torque not"),
+        (False, {}, "no follower had been opened"),
+    ],
+)
+def test_a_verdict_is_left_though_there_is_no_line(
+    child: "subprocess.Popen[bytes]",
+    ends: tuple[socket.socket, socket.socket],
+    tmp_path: Path,
+    is_opened: bool,
+    torque: dict[str, str],
+    found: str,
+) -> None:
+    mine, its = ends
+    watcher = guard.Guard(its, child.pid, tmp_path)
+    if is_opened:
+        line = os.open(os.devnull, os.O_RDWR)
+        socket.send_fds(mine, [guard.WATCH + b"/dev/bench"], [line])
+        os.close(line)
+        assert not watcher._hear()
+        mine.send(guard.FORGET)
+        assert not watcher._hear()
+
+    sentence = watcher.act("it ended")
+
+    verdict = json.loads((tmp_path / "guard.json").read_text())
+    assert verdict["sentence"] == sentence
+    assert verdict["torque"] == torque
+    assert found in sentence
+
+
+def watch_asleep(watcher: guard.Guard, sleeps_s: list[float]) -> list[float]:
+    """Let a guard hear nothing, and oversleep so much at each wait; returns its waits."""
+    now_s, waits_s = watcher._beat_s, []
+
+    def wait(_read: object, _write: object, _error: object, timeout_s: float) -> tuple[list[int]]:
+        nonlocal now_s
+        waits_s.append(timeout_s)
+        if sleeps_s:
+            now_s += timeout_s + sleeps_s.pop(0)
+        return ([],)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "select", SimpleNamespace(select=wait))
+        patch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now_s))
+        assert "no sign of life" in watcher.watch()
+    return waits_s[:-1]  # the last is for the control that was killed
+
+
+def test_a_machine_that_stood_still_is_forgiven_once(
+    child: "subprocess.Popen[bytes]", ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    watcher = guard.Guard(ends[1], child.pid, tmp_path)
+    watcher._port = os.open(os.devnull, os.O_RDWR)
+
+    waits_s = watch_asleep(watcher, [60.0, 60.0])
+
+    os.close(watcher._port)
+    assert waits_s == pytest.approx([guard.SILENCE_S] * 2)
+    assert child.wait(5.0) == -9
+
+
+def test_before_there_is_a_port_control_may_be_silent_for_longer(
+    child: "subprocess.Popen[bytes]", ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    watcher = guard.Guard(ends[1], child.pid, tmp_path)
+
+    assert watch_asleep(watcher, [0.0]) == pytest.approx([guard.UNARMED_SILENCE_S])
+
+
+def test_a_guard_is_gone_when_a_beat_stays_unanswered_but_not_when_none_was_sent(
+    child: "subprocess.Popen[bytes]", ends: tuple[socket.socket, socket.socket]
+) -> None:
+    link = GuardLink(child, ends[0])
+    step_s = STOOD_STILL_S / 2
+
+    link.beat(0.0)
+    assert not link.is_watching(0.0)  # it has never answered
+    ends[1].send(guard.BEAT)
+    link.beat(step_s)
+    assert link.is_watching(step_s + 0.99 * DEAF_S)
+    link.beat(60.0)  # the machine stood still
+    assert link.is_watching(60.0)
+    beat_s = 60.0
+    while beat_s < 60.0 + DEAF_S:
+        assert link.is_watching(beat_s)
+        beat_s += step_s
+        link.beat(beat_s)
+    assert not link.is_watching(beat_s)
+    ends[1].send(guard.BEAT)
+    link.beat(beat_s)
+    assert link.is_watching(beat_s)
+    ends[1].close()
+    link.beat(beat_s + step_s)
+    assert not link.is_watching(beat_s + step_s)
