@@ -70,9 +70,8 @@ class ArmHeights:
         points: list[FloatVector] = []
         self._body_of: list[int] = []
         for index, body in enumerate(bodies[_FIRST:], start=_FIRST):
-            for box in body.iterfind("geom"):
-                if box.attrib.get("class") not in _COLLISION:
-                    continue
+            boxes = [box for box in body.iterfind("geom") if box.get("class") in _COLLISION]
+            for box in boxes:
                 frame, half_m = frame_of(box), vector_of(box, "size")
                 for signs in product((-1.0, 1.0), repeat=3):
                     points.append(frame[:3, :3] @ (signs * half_m) + frame[:3, 3])

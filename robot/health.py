@@ -145,7 +145,7 @@ class HealthMonitor:
         """
         passed_s = 0.0 if self._last_s is None else min(now_s - self._last_s, LONGEST_TICK_S)
         self._last_s = now_s
-        self._news = []
+        self._news.clear()
         goals_deg = observed.position_deg if sent_deg is None else sent_deg
         rows = zip(
             self._joints,

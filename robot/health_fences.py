@@ -41,14 +41,14 @@ class StallWatch:
     It may try again after a while, or as soon as the goal turned round.
     """
 
-    __slots__ = ("_age_s", "_free", "_stalled", "fence", "is_shown")
+    __slots__ = ("_fenced", "_free", "_stalled", "fence", "is_shown")
 
     def __init__(self) -> None:
         self.fence = Fence()
         self.is_shown = False
         self._stalled = Lasting()
         self._free = Lasting()
-        self._age_s = 0.0  # of the fence
+        self._fenced = Lasting()
 
     def update(
         self, is_stalled: bool, position_deg: float, goal_deg: float, passed_s: float
@@ -56,15 +56,14 @@ class StallWatch:
         """Take note of one sample and of the goal that the joint had then."""
         stalled_s = self._stalled.update(is_stalled, passed_s)
         fence = self.fence
+        fenced_s = self._fenced.update(fence.is_up, passed_s)
         if fence.is_up:
-            self._age_s += passed_s
-            if self._age_s > rules.STALL_RETRY_S or fence.is_left(goal_deg):
+            if fenced_s > rules.STALL_RETRY_S or fence.is_left(goal_deg):
                 fence.take_down()
         elif stalled_s >= rules.STALL_S:
             way_deg = math.copysign(rules.STALL_BACK_OFF_DEG, goal_deg - position_deg)
             fence.put_up(position_deg + way_deg, way_deg)
             self.is_shown = True
-            self._age_s = 0.0
         if self._free.update(not (fence.is_up or is_stalled), passed_s) > rules.STALL_CLEAR_S:
             self.is_shown = False
 

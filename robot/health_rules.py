@@ -151,5 +151,6 @@ def grip_goal(position_deg: float, sent_deg: float, load_pct: float) -> float:
     the share of the distance. At the torque limit the load says less than the distance: the rule
     comes nearer with every use.
     """
-    share = (GRIP_LOAD_PCT - STARTUP_LOAD_PCT) / max(abs(load_pct) - STARTUP_LOAD_PCT, 1.0)
-    return position_deg + (sent_deg - position_deg) * min(share, 1.0)
+    kept_pct = GRIP_LOAD_PCT - STARTUP_LOAD_PCT
+    share = kept_pct / max(kept_pct, abs(load_pct) - STARTUP_LOAD_PCT)
+    return position_deg + (sent_deg - position_deg) * share

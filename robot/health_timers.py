@@ -28,7 +28,6 @@ class Grade:
 
     def __init__(self, dwell_s: float) -> None:
         self._dwell_s = dwell_s
-        self.response = Response.GO
         self._settle(Response.GO)
 
     def update(self, wanted: Response, passed_s: float) -> Response:

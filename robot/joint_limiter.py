@@ -12,63 +12,70 @@ class JointLimiter:
     """
 
     __slots__ = (
-        "_change_deg", "_is_led", "_last_step_deg", "_ramp_step_deg", "_step_deg", "_target_deg",
-        "high_deg", "last_deg", "low_deg",
+        "_change_deg", "_high_deg", "_is_led", "_last_step_deg", "_low_deg", "_ramp_step_deg",
+        "_step_deg", "_target_deg", "last_deg",
     )  # fmt: skip
 
     def __init__(
-        self, low_deg: float, high_deg: float, *, rate_hz: float, max_speed_deg_s: float
+        self,
+        present_deg: float,
+        *,
+        low_deg: float,
+        high_deg: float,
+        rate_hz: float,
+        max_speed_deg_s: float,
     ) -> None:
-        self.low_deg, self.high_deg = low_deg, high_deg
+        """Start at rest, from where the joint stands."""
+        self._low_deg, self._high_deg = low_deg, high_deg
         self._step_deg = max_speed_deg_s / rate_hz
         self._ramp_step_deg = min(rules.RAMP_SPEED_DEG_S, max_speed_deg_s) / rate_hz
         self._change_deg = rules.MAX_ACCELERATION_DEG_S2 / rate_hz**2
-        self.start(0.0)
+        self._stand(present_deg)
+        self._is_led = False  # goes at the ramp's speed until it agrees with its goal
 
-    def start(self, present_deg: float) -> None:
-        """Start at rest, from where the joint stands."""
+    def _stand(self, present_deg: float) -> None:
         self.last_deg = present_deg  # the last goal sent
         self._last_step_deg = 0.0
         self._target_deg = present_deg  # of the last tick: how fast it moves
-        self._is_led = False  # goes at the ramp's speed until it agrees with its goal
 
-    def yield_to(self, present_deg: float) -> float:
+    def yield_to(self, present_deg: float) -> None:
         """Make the present position the goal, which loosens the joint; it is led from there."""
-        self.start(rules.clamp(present_deg, self.low_deg, self.high_deg))
+        self._stand(rules.clamp(present_deg, self._low_deg, self._high_deg))
         self._is_led = True
-        return self.last_deg
 
-    def fence(self, wanted_deg: float, not_below_deg: float, not_above_deg: float) -> float:
-        """Bring a goal within fence and range; a joint that a fence holds back is led later on.
+    def aim(self, wanted_deg: float | None, not_below_deg: float, not_above_deg: float) -> float:
+        """Return where to go: what is wanted (None: stay), within fence and range.
 
-        It is led until it agrees with its goal, or until that turned round and left the fence.
+        A joint that a fence holds back is led later on, until it agrees with its goal, or until
+        that turned round and left the fence. One that stays does so outside its range, too.
         """
-        fenced_deg = rules.clamp(wanted_deg, not_below_deg, not_above_deg)
-        if fenced_deg != wanted_deg:
+        asked_deg = self.last_deg if wanted_deg is None else wanted_deg
+        fenced_deg = rules.clamp(asked_deg, not_below_deg, not_above_deg)
+        if fenced_deg != asked_deg:
             self._is_led = True
+        elif wanted_deg is None:
+            return asked_deg
         elif self._is_led:
             has_fence = not_below_deg > -math.inf or not_above_deg < math.inf
             is_near = abs(wanted_deg - self.last_deg) <= rules.RAMP_AGREEMENT_DEG
             self._is_led = not (has_fence or is_near)
-        return rules.clamp(fenced_deg, self.low_deg, self.high_deg)
+        return rules.clamp(fenced_deg, self._low_deg, self._high_deg)
 
     def reach_deg(self, is_ramping: bool, speed_factor: float) -> float:
         """Return the longest step that may be taken now."""
-        is_outside = not self.low_deg <= self.last_deg <= self.high_deg
+        is_outside = not self._low_deg <= self.last_deg <= self._high_deg
         is_slow = is_ramping or self._is_led or is_outside
         return (self._ramp_step_deg if is_slow else self._step_deg) * speed_factor
 
     def room_deg(self, reach_deg: float) -> tuple[float, float]:
         """Return the lowest and the highest goal within reach and range."""
-        return (
-            max(self.last_deg - reach_deg, min(self.low_deg, self.last_deg)),
-            min(self.last_deg + reach_deg, max(self.high_deg, self.last_deg)),
-        )
+        low_deg, high_deg = self._bounds_deg()
+        return max(self.last_deg - reach_deg, low_deg), min(self.last_deg + reach_deg, high_deg)
 
     def next_deg(self, goal_deg: float, present_deg: float, reach_deg: float) -> float:
         """Return the goal of this tick: one step from the last one towards where it shall go."""
         near_deg = rules.keep_near(goal_deg, present_deg, rules.STEP_WINDOW_DEG)
-        target_deg = rules.clamp(near_deg, self.low_deg, self.high_deg)
+        target_deg = rules.clamp(near_deg, *self._bounds_deg())
         lead_deg = rules.limit_speed(target_deg - self._target_deg, reach_deg)
         self._target_deg = target_deg
         step_deg = rules.limit_acceleration(
@@ -80,3 +87,7 @@ class JointLimiter:
         """Take note of what was sent: the next step is measured from it."""
         self._last_step_deg = sent_deg - self.last_deg
         self.last_deg = sent_deg
+
+    def _bounds_deg(self) -> tuple[float, float]:
+        """Return the range, and as far beyond it as the joint stands already."""
+        return min(self._low_deg, self.last_deg), max(self._high_deg, self.last_deg)

@@ -42,30 +42,26 @@ class GoalLimiter:
         table_height_m: float | None = None,
     ) -> None:
         low_deg, high_deg = calibration.range_deg
-        self._joints = [
-            JointLimiter(low, high, rate_hz=rate_hz, max_speed_deg_s=max_speed_deg_s)
-            for low, high in zip(
-                (low_deg + _MARGIN_DEG).tolist(), (high_deg - _MARGIN_DEG).tolist(), strict=True
-            )
-        ]
+        self._low_deg: list[float] = (low_deg + _MARGIN_DEG).tolist()
+        self._high_deg: list[float] = (high_deg - _MARGIN_DEG).tolist()
+        self._rate_hz = rate_hz
+        self._max_speed_deg_s = max_speed_deg_s
         self._reject_deg = rules.reject_band_deg(rate_hz)
-        self._table = None if table_height_m is None else Floor(table_height_m - TABLE_ALLOWANCE_M)
+        self._floor = None if table_height_m is None else Floor(table_height_m - TABLE_ALLOWANCE_M)
         self._last_s = -math.inf  # of the last call
         self.rearm()
 
     def rearm(self) -> None:
         """Start over from where the follower stands: ramp again until goal and follower agree."""
         self.is_ramping = True
-        self._has_started = False
+        self._joints: list[JointLimiter] = []  # none before the first goal
         self._believed_deg: list[float] | None = None  # the goal that is followed
         self._rejected = 0  # goals in a row
 
     @property
     def last_sent_deg(self) -> FloatVector | None:
         """What was sent last; None before the first goal and after `rearm`."""
-        if not self._has_started:
-            return None
-        return np.array([joint.last_deg for joint in self._joints])
+        return np.array([joint.last_deg for joint in self._joints]) if self._joints else None
 
     def limit(self, goal: Goal, observed: JointSample, health: Health, now_s: float) -> FloatVector:
         """Return the goal to send.
@@ -82,15 +78,25 @@ class GoalLimiter:
             self.rearm()
         self._last_s = now_s
         present_deg: list[float] = observed.position_deg.tolist()
-        if not self._has_started:
-            self._has_started = True
-            for joint, present in zip(self._joints, present_deg, strict=True):
-                joint.start(present)
+        if not self._joints:
+            self._joints = self._started(present_deg)
         is_held = health.is_holding or now_s - goal.made_s > rules.STALE_S
         sent_deg = self._move(self._wanted(asked_deg, is_held), present_deg, health)
         for joint, sent in zip(self._joints, sent_deg, strict=True):
             joint.sent(sent)
         return np.array(sent_deg)
+
+    def _started(self, present_deg: list[float]) -> list[JointLimiter]:
+        return [
+            JointLimiter(
+                present,
+                low_deg=low,
+                high_deg=high,
+                rate_hz=self._rate_hz,
+                max_speed_deg_s=self._max_speed_deg_s,
+            )
+            for present, low, high in zip(present_deg, self._low_deg, self._high_deg, strict=True)
+        ]
 
     def _wanted(self, asked_deg: list[float], is_held: bool) -> list[float] | None:
         """Return the goal to follow: the one asked, or the one before a jump; None: stay."""
@@ -112,36 +118,24 @@ class GoalLimiter:
         self, wanted_deg: list[float] | None, present_deg: list[float], health: Health
     ) -> Sequence[float]:
         """Take each joint one step towards what is wanted, and all of them above the table."""
+        joints = self._joints
+        aims: list[float | None] = [None] * _COUNT if wanted_deg is None else [*wanted_deg]
         yielding: list[bool] = health.yielding.tolist()
-        for joint, present, is_yielding in zip(self._joints, present_deg, yielding, strict=True):
+        for index, is_yielding in enumerate(yielding):
             if is_yielding:
-                joint.yield_to(present)
-        last_deg = [joint.last_deg for joint in self._joints]
-        below_deg, above_deg = health.not_below_deg, health.not_above_deg
-        goal_deg = [
-            joint.fence(wanted, below, above)
-            for joint, wanted, below, above in zip(
-                self._joints, wanted_deg or last_deg, below_deg, above_deg, strict=True
-            )
-        ]
+                joints[index].yield_to(present_deg[index])
+                aims[index] = None
+        last_deg = [joint.last_deg for joint in joints]
+        goal_deg = list(
+            map(JointLimiter.aim, joints, aims, health.not_below_deg, health.not_above_deg)
+        )
         if self.is_ramping and wanted_deg is not None:
             self.is_ramping = not rules.agrees(goal_deg, last_deg, rules.RAMP_AGREEMENT_DEG)
-        reach_deg = [
-            0.0
-            if is_yielding or (wanted_deg is None and below <= joint.last_deg <= above)
-            else joint.reach_deg(self.is_ramping, health.speed_factor)
-            for joint, is_yielding, below, above in zip(
-                self._joints, yielding, below_deg, above_deg, strict=True
-            )
-        ]
-        sent_deg = [
-            joint.next_deg(goal, present, reach)
-            for joint, goal, present, reach in zip(
-                self._joints, goal_deg, present_deg, reach_deg, strict=True
-            )
-        ]
-        if self._table is None:
+        reach_deg = [joint.reach_deg(self.is_ramping, health.speed_factor) for joint in joints]
+        sent_deg = list(map(JointLimiter.next_deg, joints, goal_deg, present_deg, reach_deg))
+        if self._floor is None:
             return sent_deg
-        rooms = map(JointLimiter.room_deg, self._joints, reach_deg)
-        low_deg, high_deg = zip(*rooms, strict=True)
-        return self._table.lift(sent_deg, last_deg, low_deg, high_deg)
+        rooms = list(map(JointLimiter.room_deg, joints, reach_deg))
+        return self._floor.lift(
+            sent_deg, last_deg, [room[0] for room in rooms], [room[1] for room in rooms]
+        )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from robot.arm_heights import ArmHeights, Lowest
+from robot.limit_rules import clamp
 
 # Calibration is good to a degree or two, a centimetre at the fingertips, and an arm that presses
 # its fingers lightly on the table is asked to be a little below it.
@@ -48,9 +49,9 @@ class Floor:
         floor_m = min(self._height_m, self.lowest_m(last_deg))
         lifted_deg = list(goal_deg)
         for _ in range(_LIFT_STEPS):
-            is_high = lowest.height_m >= floor_m
-            if is_high or not self._lift_once(lifted_deg, lowest, floor_m, low_deg, high_deg):
+            if lowest.height_m >= floor_m:
                 break
+            self._lift_once(lifted_deg, lowest, floor_m, low_deg, high_deg)
             lowest = self._heights.lowest(lifted_deg)
         return lifted_deg if lowest.height_m >= floor_m else last_deg
 
@@ -61,8 +62,8 @@ class Floor:
         floor_m: float,
         low_deg: Sequence[float],
         high_deg: Sequence[float],
-    ) -> bool:
-        """Move the lifting joints the least that lifts the lowest corner; tell whether any can."""
+    ) -> None:
+        """Move the lifting joints the least that lifts the lowest corner, those that have room."""
         slope = self._heights.slope_m_rad(lifted_deg, lowest)
         able = [
             joint
@@ -71,10 +72,8 @@ class Floor:
             or (lifted_deg[joint] > low_deg[joint] and slope[joint] < 0.0)
         ]
         strength = sum(slope[joint] ** 2 for joint in able)
-        if strength < _WEAK_M2_RAD2:
-            return False
-        rise_m = floor_m + _SPARE_M - lowest.height_m
-        for joint in able:
-            moved_deg = lifted_deg[joint] + math.degrees(slope[joint] * rise_m / strength)
-            lifted_deg[joint] = min(max(moved_deg, low_deg[joint]), high_deg[joint])
-        return True
+        if strength > _WEAK_M2_RAD2:
+            rise_m = floor_m + _SPARE_M - lowest.height_m
+            for joint in able:
+                moved_deg = lifted_deg[joint] + math.degrees(slope[joint] * rise_m / strength)
+                lifted_deg[joint] = clamp(moved_deg, low_deg[joint], high_deg[joint])
