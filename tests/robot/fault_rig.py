@@ -3,7 +3,7 @@
 Loaded by path from conftest.py, for tests/ is no package.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ from robot.registers import (
     LOCK,
     MAX_POSITION_LIMIT,
     MIN_POSITION_LIMIT,
+    P_COEFFICIENT,
     PRESENT_POSITION,
     TORQUE_ENABLE,
 )
@@ -44,6 +45,7 @@ from robot.rest import RestGoals
 from robot.rig import ArmProfile, RigProfile, TwinProfile
 from robot.torque import TorqueStates
 from sim.faults import Fault
+from sim.memory_serial import MemorySerial
 from sim.servo import ServoBank
 from sim.twin import VirtualRig, open_virtual
 from sim.virtual_camera import Snapshot
@@ -143,16 +145,23 @@ class FaultRig:
         self.bank: ServoBank = self.twin.follower_bank
         self.follower = Follower.open(*follower, self.clock, self._reopen)
         self.pair = ArmPair(Leader.open(*leader), self.follower)
+        self.reopened: list[MemorySerial] = []
+        self.comes_back_as_another = False
+
+    def leave_unsaved(self, servo_id: int) -> None:
+        """Let a servo's configuration be one that power takes away: written while locked."""
+        for register, value in ((LOCK, 0), (P_COEFFICIENT, 32), (LOCK, 1), (P_COEFFICIENT, 16)):
+            self.follower.bus.write(servo_id, register, value)
 
     def run(
         self,
-        fault: Fault | None,
-        *,
+        *faults: Fault,
         on_leader: bool = False,
         drive_s: float = DRIVE_S,
         off_after_s: float = float("inf"),
+        others: Sequence[TickListener] = (),
     ) -> Outcome:
-        """Drive for `drive_s`, with the fault from `FAULT_AT_S` on; come to rest and let go."""
+        """Drive for `drive_s`, with the faults from `FAULT_AT_S` on; come to rest and let go."""
         if self._state != "idle":
             self.twin.give_hand("leader", SwayHand())
         calibration = self.follower.calibration
@@ -161,19 +170,21 @@ class FaultRig:
         )
         ticks: list[Tick] = []
         said: list[str] = []
-        listeners: list[TickListener] = [_Keep(ticks)]
+        listeners: list[TickListener] = [_Keep(ticks), *others]
         writer = self._journal()
         if writer is not None:
             listeners.append(_WhileDriving(EpisodeRecorder(writer, {})))
         self.pair.torque_on()
         began_s = self.clock.now_s()
-        if fault is not None:
+        for fault in faults:
             self.rig.control.inject(_later(fault), "leader" if on_leader else "follower")
         drive = Drive(self.pair, HealthMonitor(), limiter, listeners, RATE_HZ, self.clock)
         ending = Ending(
             should_stop=lambda: self.clock.now_s() - began_s >= drive_s,
             is_off_wanted=lambda: self.clock.now_s() - began_s >= off_after_s,
-            new_rest=lambda: RestGoals(calibration, limiter.last_sent_deg, table_height_m=0.0),
+            new_rest=lambda: RestGoals(
+                calibration, lambda: limiter.last_sent_deg, table_height_m=0.0
+            ),
             look_for_s=lambda: 2.0,
             say=said.append,
         )
@@ -255,9 +266,15 @@ class FaultRig:
         return bus, Calibration(tuple(joints))
 
     def _reopen(self) -> ServoBus:
-        return ServoBus(
-            ServoPort(self.rig.open_line("follower"), "twin again", self.clock), self.clock
-        )
+        line = self.rig.open_line("follower")
+        self.reopened.append(line)
+        if self.comes_back_as_another:
+            offset = HOMING_OFFSET.address
+            data = bytearray(self.bank.eeprom())
+            data[offset] ^= 1
+            self.bank.load_eeprom(bytes(data))
+            self.comes_back_as_another = False
+        return ServoBus(ServoPort(line, "twin again", self.clock), self.clock)
 
     def _note_truth(self, snapshot: Snapshot) -> None:
         self.truth.times_s.append(snapshot.time_s)

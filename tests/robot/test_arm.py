@@ -83,7 +83,7 @@ def test_torque_that_does_not_come_on_everywhere_goes_off_everywhere(
 ) -> None:
     bench.bank.unplugged = {4}
 
-    with pytest.raises(ServoTimeout, match="wrist_flex"):
+    with pytest.raises(ServoTimeout, match=r"Torque: wrist_flex not reachable.*off \(read back\)"):
         follower.torque_on()
 
     assert follower.torque_state.joints[3] is TorqueState.UNREACHABLE
@@ -217,6 +217,42 @@ def test_an_arm_that_does_not_let_go_is_refused_with_its_torque_state(bench: Arm
     bench.line.deaf_to = bytes((0x03, TORQUE_ENABLE.address, 0))
 
     with pytest.raises(ServoTimeout, match=r"did not let go \(torque on \(read back\)\)"):
+        Follower.open(bench.bus, CALIBRATION, bench.clock)
+
+
+@pytest.mark.parametrize("arm", [Leader, Follower])
+def test_a_refused_arm_that_kept_torque_says_so(
+    bench: ArmBench, arm: type[Leader] | type[Follower]
+) -> None:
+    bench.calibrate()
+    for servo_id in SERVO_IDS:
+        bench.bus.write(servo_id, TORQUE_ENABLE, 1)
+    bench.bank.unplugged = {5}
+    words = "check the plug between servo 4 and servo 5. Torque: wrist_roll not reachable"
+
+    with pytest.raises(NotConnected, match=words):
+        open_arm(arm, bench)
+
+    bench.bank.unplugged = set()
+    bench.line.deaf_to = bytes((0x03, TORQUE_ENABLE.address, 0))
+    with pytest.raises(ServoTimeout, match=r"did not let go"):
+        open_arm(arm, bench)
+    bench.bus.write(3, HOMING_OFFSET, 77)
+    with pytest.raises(CalibrationMismatch, match=r"calibrate'. Torque: .*on \(read back\)"):
+        open_arm(arm, bench)
+
+
+def open_arm(arm: type[Leader] | type[Follower], bench: ArmBench) -> None:
+    if issubclass(arm, Leader):
+        arm.open(bench.bus, CALIBRATION)
+    else:
+        arm.open(bench.bus, CALIBRATION, bench.clock)
+
+
+def test_a_refused_arm_that_let_go_says_nothing_of_torque(bench: ArmBench) -> None:
+    bench.calibrate()
+    bench.bus.write(3, HOMING_OFFSET, 77)
+    with pytest.raises(CalibrationMismatch, match=r"'so101 calibrate'$"):
         Follower.open(bench.bus, CALIBRATION, bench.clock)
 
 

@@ -15,9 +15,18 @@ import pytest
 from fault_rig import DRIVE_S, FAULT_AT_S, STATES, Outcome, fault_rig
 
 from record.journal_reader import read_journal
-from robot.errors import JointLost, NotConnected, ServoFault, ServoTimeout, So101Error
-from robot.joints import JOINTS
-from robot.torque import TorqueState
+from robot.errors import (
+    JointLost,
+    NotConnected,
+    ServoFault,
+    ServoTimeout,
+    So101Error,
+    StorageFull,
+)
+from robot.joints import JOINTS, SERVO_IDS
+from robot.loop import Tick
+from robot.registers import TORQUE_ENABLE
+from robot.torque import TorqueState, TorqueStates
 from sim.faults import parse_fault
 
 ALL = frozenset(JOINTS)
@@ -26,6 +35,10 @@ WALKS = "walks to rest"
 SINKS = "sinks"
 GONE = "not reachable"
 COMES_BACK = "found again, walks to rest"
+COMES_BACK_IN_PART = "found again, sinks"
+# What may hold besides the faults.
+UNSAVED = "with settings that power takes away"
+ANOTHER = "then with another arm"
 
 # From the fault to the last goal of the drive, seconds. A silent joint has half a second.
 AT_ONCE_S = 0.1
@@ -40,7 +53,7 @@ FRESH_DEG = 0.4
 
 @dataclass(frozen=True)
 class Row:
-    """One fault, and what has to become of the drive."""
+    """One fault, or several joined by " + ", and what has to become of the drive."""
 
     fault: str
     ends: str
@@ -51,13 +64,20 @@ class Row:
     unreachable: frozenset[str] = frozenset()  # joints that may be told as not reachable
     drive_s: float = DRIVE_S
     says: str = ""
+    besides: str = ""
     only: frozenset[str] = field(default_factory=lambda: frozenset(STATES))
+
+    @property
+    def name(self) -> str:
+        """How it stands in the table."""
+        return f"`{self.fault}` {self.besides}".strip()
 
 
 def row(fault: str, ends: str, **more: object) -> Row:
     return Row(fault, ends, **more)  # type: ignore[arg-type]  # the table below reads better so
 
 
+UNPLUGGED = (GONE, COMES_BACK, COMES_BACK_IN_PART)
 NOISE = frozenset({"silence"})  # a burst of lost replies may make the arm wait a moment
 ROWS = [
     # Bytes: single replies cost a sample of that joint, and nothing else.
@@ -131,8 +151,24 @@ ROWS = [
         "brownout servo=3 duration=2", SINKS, error=JointLost, within_s=SILENT_S, finds=NOISE,
         unreachable=frozenset({"elbow_flex"}),
     ),
+    row(
+        "brownout servo=3", SINKS, besides=UNSAVED, error=JointLost, within_s=0.5,
+        finds=frozenset(), says="came back with other settings",
+    ),
     row("unplug", GONE, error=NotConnected, unreachable=ALL, says="went away"),
     row("unplug duration=0.8", COMES_BACK, error=NotConnected, says="went away"),
+    row(
+        "unplug duration=0.8 + mute servo=3", COMES_BACK_IN_PART, error=NotConnected,
+        says="went away", unreachable=frozenset({"elbow_flex"}),
+    ),
+    row(
+        "unplug duration=0.8 + drop servo=3 count=6", COMES_BACK, error=NotConnected,
+        says="went away",
+    ),
+    row(
+        "unplug duration=0.8", GONE, besides=ANOTHER, error=NotConnected, says="went away",
+        unreachable=ALL,
+    ),
     # The other arm: the follower is well, and walks.
     row("mute servo=2 arm=leader", WALKS, error=ServoTimeout, within_s=SILENT_S + 0.1,
         says="leader"),
@@ -153,14 +189,17 @@ def table() -> Generator[None]:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault.replace(" ", "_"))
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace("`", "").replace(" ", "_"))
 def test_fault(row: Row, state: str, tmp_path: Path) -> None:
-    arm, fault = parse_fault(row.fault)
+    arms, faults = zip(*map(parse_fault, row.fault.split(" + ")), strict=True)
     with fault_rig(state, tmp_path) as rig:
-        rest_took_s = SINK_S if row.ends == SINKS else REST_S
-        if row.ends in (GONE, COMES_BACK):
+        rest_took_s = SINK_S if row.ends in (SINKS, COMES_BACK_IN_PART) else REST_S
+        if row.ends in UNPLUGGED:
             rest_took_s += 2.0
-        outcome = rig.run(fault, on_leader=arm == "leader", drive_s=row.drive_s)
+        if row.besides == UNSAVED:
+            rig.leave_unsaved(3)
+        rig.comes_back_as_another = row.besides == ANOTHER
+        outcome = rig.run(*faults, on_leader="leader" in arms, drive_s=row.drive_s)
     note(row, state, outcome)
 
     check_error(row, outcome)
@@ -178,9 +217,83 @@ def test_fault(row: Row, state: str, tmp_path: Path) -> None:
         assert journal.is_complete == (row.error is None)
 
 
+def test_an_arm_in_place_of_the_unplugged_one_is_only_read_and_told_of_once(tmp_path: Path) -> None:
+    with fault_rig("moving", tmp_path) as rig:
+        rig.comes_back_as_another = True
+        outcome = rig.run(parse_fault("unplug duration=0.8")[1])
+    assert sum("is not the arm of its calibration" in said for said in outcome.said) == 1
+    sent = b"".join(bytes(line.sent) for line in rig.reopened)
+    instructions = {packet[2] for packet in sent.split(b"\xff\xff") if packet}
+    assert instructions <= {0x02, 0x82}  # READ and SYNC_READ
+    assert outcome.states == TorqueStates.of_all(TorqueState.UNREACHABLE)
+
+
+def test_a_second_stop_while_the_adapter_is_looked_for_ends_the_search(tmp_path: Path) -> None:
+    with fault_rig("moving", tmp_path) as rig:
+        outcome = rig.run(parse_fault("unplug duration=0.8")[1], off_after_s=1.5)
+        assert outcome.states == TorqueStates.of_all(TorqueState.UNREACHABLE)
+        assert outcome.registers == [1] * 6  # and so it is told
+        rig.clock.sleep_until(rig.clock.now_s() + 0.5)
+
+        assert rig.follower.reconnect()  # as the control process does while idle
+
+        assert [rig.bank.register(i, TORQUE_ENABLE) for i in SERVO_IDS] == [0] * 6
+        assert rig.follower.torque_state.is_off
+    assert {tick.phase for tick in outcome.ticks} == {"drive"}
+    assert outcome.stopped_after_s + outcome.released_after_s < 0.8
+
+
+@pytest.mark.parametrize("off_after_s", [1.72, 1.76, 1.8, 1.84, 1.88])
+def test_a_second_stop_about_when_the_adapter_is_back_lets_go_at_once(
+    tmp_path: Path, off_after_s: float
+) -> None:
+    with fault_rig("moving", tmp_path) as rig:
+        outcome = rig.run(parse_fault("unplug duration=0.65")[1], off_after_s=off_after_s)
+    assert {tick.phase for tick in outcome.ticks} <= {"drive", "rest"}
+    assert outcome.states.is_off
+    assert outcome.registers == [0] * 6
+    assert outcome.stopped_after_s + outcome.released_after_s < off_after_s - FAULT_AT_S + 0.25
+
+
+def test_an_adapter_pulled_on_the_way_to_rest_is_looked_for_too(tmp_path: Path) -> None:
+    with fault_rig("moving", tmp_path) as rig:
+        outcome = rig.run(parse_fault("unplug duration=0.8")[1], drive_s=FAULT_AT_S - 0.1)
+    assert outcome.error is None
+    assert [said for said in outcome.said if "rest" in said] == ["walking to the rest pose"] * 2
+    assert outcome.registers == [0] * 6
+    assert outcome.states.is_off
+
+
+@dataclass
+class _FailsAtRest:
+    """A listener that cannot take what is told on the way to rest."""
+
+    error: Exception
+    told: int = 0
+
+    def on_tick(self, tick: Tick) -> None:
+        if tick.phase == "rest":
+            self.told += 1
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [StorageFull("the disk is full"), RuntimeError("a defect")])
+def test_a_listener_that_fails_on_the_way_to_rest_does_not_drop_the_arm(
+    tmp_path: Path, error: Exception
+) -> None:
+    listener = _FailsAtRest(error)
+    with fault_rig("moving", tmp_path) as rig:
+        outcome = rig.run(drive_s=2.0, others=[listener])
+    assert outcome.error is None
+    assert outcome.released_after_s > 0.5  # it walked
+    assert listener.told > 50
+    assert sum(str(error) in said for said in outcome.said) == 1
+    assert outcome.states.is_off
+
+
 def test_a_second_stop_while_the_arm_walks_lets_go_at_once(tmp_path: Path) -> None:
     with fault_rig("moving", tmp_path) as rig:
-        outcome = rig.run(None, drive_s=2.0, off_after_s=2.3)
+        outcome = rig.run(drive_s=2.0, off_after_s=2.3)
     rested = [tick for tick in outcome.ticks if tick.phase == "rest"]
     assert 0 < len(rested) <= 31
     assert outcome.released_after_s < 0.45
@@ -190,7 +303,7 @@ def test_a_second_stop_while_the_arm_walks_lets_go_at_once(tmp_path: Path) -> No
 
 def test_a_second_stop_without_a_first_does_not_walk(tmp_path: Path) -> None:
     with fault_rig("moving", tmp_path) as rig:
-        outcome = rig.run(None, off_after_s=1.5)
+        outcome = rig.run(off_after_s=1.5)
     assert {tick.phase for tick in outcome.ticks} == {"drive"}
     assert outcome.released_after_s < 0.1
     assert outcome.registers == [0] * 6
@@ -200,7 +313,9 @@ def test_a_second_stop_ends_the_sinking(tmp_path: Path) -> None:
     with fault_rig("moving", tmp_path) as rig:
         outcome = rig.run(parse_fault("mute servo=3")[1], off_after_s=2.0)
     assert isinstance(outcome.error, JointLost)
-    assert outcome.stopped_after_s + outcome.released_after_s < 1.2
+    assert (
+        outcome.stopped_after_s + outcome.released_after_s < 1.6
+    )  # a mute joint is asked for 0.5 s
     assert outcome.registers == [0] * 6
 
 
@@ -228,8 +343,8 @@ def check_time(row: Row, outcome: Outcome, rest_took_s: float) -> None:
 def check_ending(row: Row, outcome: Outcome) -> None:
     rested = [tick for tick in outcome.ticks if tick.phase == "rest"]
     assert bool(rested) == (row.ends in (GOES_ON, WALKS, COMES_BACK))
-    assert any("sinks" in said for said in outcome.said) == (row.ends == SINKS)
-    assert any("not reachable" in said for said in outcome.said) == (row.ends in (GONE, COMES_BACK))
+    assert any("sinks" in said for said in outcome.said) == row.ends.endswith("sinks")
+    assert any("not reachable" in said for said in outcome.said) == (row.ends in UNPLUGGED)
 
 
 def check_torque(row: Row, outcome: Outcome) -> None:
@@ -262,7 +377,7 @@ def note(row: Row, state: str, outcome: Outcome) -> None:
     stopped = "-" if row.error is None else f"{max(outcome.stopped_after_s, 0.0):.2f} s"
     found = ", ".join(sorted(outcome.kinds)) or "-"
     TABLE.append(
-        f"{number}| `{row.fault}` | {state} | {row.ends} | {stopped} | "
+        f"{number}| {row.name} | {state} | {row.ends} | {stopped} | "
         f"{outcome.released_after_s:.2f} s | {found} | {outcome.states} | "
         f"{''.join(map(str, outcome.registers))} |"
     )

@@ -15,7 +15,7 @@ from robot.clock import MonotonicClock
 from robot.errors import NotConnected, PortBusy
 from robot.packets import BYTE_S, LONGEST_RETURN_DELAY_S, TURNAROUND_S
 from robot.port import EEPROM_MARGIN_S, SINGLE_MARGIN_S, ServoPort
-from robot.posix_line import WRITE_STALL_S
+from robot.posix_line import WRITE_STALL_S, PosixLine
 
 CLOCK = MonotonicClock()
 
@@ -51,6 +51,37 @@ def port(cable: Cable) -> Iterator[ServoPort]:
 
 
 # What a wrong path and a missing permission answer is shown in tests/test_bad_input.py.
+
+
+def test_a_closed_line_never_writes_to_what_got_its_descriptor(cable: Cable) -> None:
+    line = PosixLine(cable.path, 1_000_000)
+    number = line.fileno()
+    reader, writer = os.pipe()
+    line.close()
+    os.set_blocking(reader, False)
+    os.dup2(writer, number)  # as the kernel does with the next file that is opened
+    try:
+        for use in (
+            lambda: line.write(b"goal"),
+            lambda: line.read(1),
+            lambda: line.in_waiting,
+            line.reset_input_buffer,
+            line.fileno,
+        ):
+            with pytest.raises(OSError, match="was closed"):
+                use()
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 4)
+    finally:
+        for each in {reader, writer, number}:
+            os.close(each)
+
+
+def test_a_closed_port_is_gone(port: ServoPort) -> None:
+    port.closePort()
+    assert not port.is_there()
+    with pytest.raises(NotConnected, match="went away"):
+        port.send(b"goal")
 
 
 def test_a_port_is_held_alone_until_it_is_closed(cable: Cable) -> None:
