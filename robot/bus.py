@@ -40,9 +40,11 @@ from robot.registers import (
 )
 
 # USB and scheduler, beyond wire time, in the loop: after the first, what has come is looked at (a
-# servo that is mute costs this much); until the second, the rest is waited for.
+# servo that is mute costs this much); until the second, the rest is waited for, but not so long
+# that a tick takes longer than its period. A reply that comes later is told by its length.
 BLOCK_PATIENCE_S = 0.0015
 BLOCK_MARGIN_S = 0.005
+_MARGIN_OF_PERIOD = 0.4
 # Quiet after a missing acknowledgement, longer than any seen to be late: it has no length to tell
 # it by. What it acknowledges is read back wherever it matters.
 QUIET_S = 0.02
@@ -58,14 +60,19 @@ def joint_name(servo_id: int) -> str:
     )
 
 
+def block_margin_s(period_s: float) -> float:
+    """Return how long beyond wire time a loop of this period waits for replies."""
+    return min(max(_MARGIN_OF_PERIOD * period_s, BLOCK_PATIENCE_S), BLOCK_MARGIN_S)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockReply:
     """The replies to one block read, by servo id, of those that answered."""
 
     data: dict[int, bytes]
     status: dict[int, int]
-    # When the servos were asked: the request's last byte on the wire. Not later than when a servo
-    # took its values, whether it takes them then or when its turn in the chain comes [unpublished].
+    # When the request was handed to the line. Not later than when a servo took its values, whether
+    # it takes them when it is asked or when its turn in the chain comes [unpublished].
     time_s: float
 
 
@@ -80,6 +87,9 @@ class ServoBus:
         self._input = BusInput(port, clock)
         self._quiet_until_s = -math.inf  # an acknowledgement may still come until then
         self._asked: SizedRead | None = None  # the block request that is out
+        self._asked_block: BlockRead | None = None  # and what it is a form of
+        self._margin_s = BLOCK_MARGIN_S
+        self._requested_s = -math.inf
         self._doubtful: list[int] = []  # servos whose reply could be an earlier one
         self._sent_s = 0.0
         self._goals = SyncWrite(GOAL_POSITION, self.ids)
@@ -174,33 +184,45 @@ class ServoBus:
     # Block transactions: the control loop ---------------------------------------------------------
 
     def request(self, block: BlockRead) -> None:
-        """Send a block request and return at once; `collect` waits for the replies."""
+        """Send a block request and return at once; `collect` waits for the replies.
+
+        For the loop, which asks over and over: servos that stay mute are asked only now and then.
+        """
+        now_s = self.clock.now_s()
+        self._margin_s = block_margin_s(now_s - self._requested_s)
+        self._requested_s = now_s
+        self._ask(block, self._input.owed.worth_asking(block.ids))
+
+    def _ask(self, block: BlockRead, ids: tuple[int, ...]) -> None:
         self._begin(block.ids[0])
-        sized = self._input.owed.free_read(block)
-        self._doubtful = self._input.owed.doubtful(sized)
         self._sent_s = self.clock.now_s()
-        self._asked = sized
+        if not ids:
+            return
+        sized = self._input.owed.free_read(block, ids)
+        self._doubtful = self._input.owed.doubtful(sized)
+        self._asked, self._asked_block = sized, block
         self.port.send(sized.request)
 
     def collect(self, block: BlockRead) -> BlockReply:
         """Wait for the replies to `request` until its deadline; silent servos are left out.
 
-        Empty, and at once, when something else was asked in between.
+        Empty, and at once, when nobody was asked, or something else in between.
         """
         sized = self._asked
-        if sized is None or sized not in block.sized:
+        if sized is None or self._asked_block is not block:
             return BlockReply({}, {}, self.clock.now_s())
         decoded = self._receive(sized)
         self._asked = None
         for servo_id in self._doubtful:
             decoded.data.pop(servo_id, None)
             decoded.status.pop(servo_id, None)
+        self._input.owed.note_heard(decoded.data)
         self._input.status.update(decoded.status)
-        return BlockReply(decoded.data, decoded.status, self._sent_s + sized.asked_s)
+        return BlockReply(decoded.data, decoded.status, self._sent_s)
 
     def read_block(self, block: BlockRead) -> BlockReply:
-        """Request and collect."""
-        self.request(block)
+        """Ask all servos of the block and collect."""
+        self._ask(block, block.ids)
         return self.collect(block)
 
     def refuse_strangers(self) -> None:
@@ -246,13 +268,13 @@ class ServoBus:
         if decoded.is_exact:
             return decoded
         if received.startswith(sized.request):  # an adapter that only now begins to echo
-            self.port.is_echoing = True
+            self.port.is_echoing = self.port.is_echo_known = True
             received = received[len(sized.request) :]
         while len(received) < _LONGEST_ANSWER * sized.reply_bytes:
             missing = sized.still_due(received)
             if missing == 0:
                 break
-            part = self.port.receive(missing, due_s + BLOCK_MARGIN_S)
+            part = self.port.receive(missing, due_s + self._margin_s)
             received += part
             if len(part) < missing:
                 break

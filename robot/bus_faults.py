@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 from robot.clock import Clock
 from robot.packets import OVERHEAD_BYTES, BlockRead, SizedRead, valid_packets
 
-# How long a missing reply may still come. Seen to be late: 70 ms (a hiccup of host and adapter).
-OWED_S = 0.2
+# How long a missing reply may still come. Seen to be late: 70 ms (a hiccup of host and adapter);
+# this is longer than a servo may be silent at all before a drive ends (0.5 s).
+OWED_S = 0.7
+# A servo that has missed so many block reads in a row is asked only so often: then it never owes
+# every length (6 + 0.7 / 0.08 are fewer than `packets.SIZES`), and is believed as soon as it is
+# back. Meanwhile the ticks in between do not wait for it.
+SILENT_READS = 6
+ASK_AGAIN_S = 0.08
 # So many transactions with packets of others, in so long, are no accident.
 SHARED_COUNT = 10
 SHARED_WINDOW_S = 1.0
@@ -63,21 +69,46 @@ class OwedReplies:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until_s: dict[Owed, float] = {}
+        self._silent: dict[int, tuple[int, float]] = {}  # reads missed in a row, and the last one
 
     def owe(self, servo_id: int, size: int) -> None:
         """Remember a reply of `size` bytes of data that may still come."""
         self._until_s[servo_id, size] = self._clock.now_s() + OWED_S
 
-    def free_read(self, block: BlockRead) -> SizedRead:
-        """Return the shortest form of a block read that no late reply can pass for.
+    def note_silent(self, servo_id: int) -> None:
+        """Count one block read that a servo did not answer."""
+        count, _ = self._silent.get(servo_id, (0, 0.0))
+        self._silent[servo_id] = count + 1, self._clock.now_s()
 
-        Where every length is owed (a servo is mute, at a high rate), the one that has been for
-        longest: then `doubtful` names the servos that are not to be believed.
+    def note_heard(self, servo_ids: Iterable[int]) -> None:
+        """Forget the silence of servos that answered."""
+        if self._silent:
+            for servo_id in servo_ids:
+                self._silent.pop(servo_id, None)
+
+    def worth_asking(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Return these servos but those that have been mute, and were asked a moment ago."""
+        if not self._silent:
+            return ids
+        since_s = self._clock.now_s() - ASK_AGAIN_S
+        resting = {
+            servo_id
+            for servo_id, (count, last_s) in self._silent.items()
+            if count >= SILENT_READS and last_s > since_s
+        }
+        return tuple(servo_id for servo_id in ids if servo_id not in resting)
+
+    def free_read(self, block: BlockRead, ids: tuple[int, ...]) -> SizedRead:
+        """Return the shortest form of a block read of these servos that no late reply can pass for.
+
+        Where every length is owed (many replies get lost, at a high rate), the one that has been
+        for longest: then `doubtful` names the servos that are not to be believed.
         """
+        sizes = block.of(ids)
         if not self._until_s:
-            return block.sized[0]
+            return sizes[0]
         self._forget_old()
-        return min(block.sized, key=lambda sized: self._owed_until_s(block.ids, sized.size))
+        return min(sizes, key=lambda sized: self._owed_until_s(ids, sized.size))
 
     def _owed_until_s(self, ids: Iterable[int], size: int) -> float:
         return max(self._until_s.get((servo_id, size), -math.inf) for servo_id in ids)
@@ -94,8 +125,8 @@ class OwedReplies:
         Never two: the echo of a READ has the length of a reply with two bytes.
         """
         self._forget_old()
-        asked = size + (size == 2)
-        while (servo_id, asked) in self._until_s:
+        asked = size
+        while asked == 2 or (servo_id, asked) in self._until_s:
             asked += 1
         return asked
 

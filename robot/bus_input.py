@@ -33,7 +33,6 @@ class BusInput:
         self._port = port
         self._clock = clock
         self._strangers = Strangers()
-        self._is_echo_known = False
 
     def clear(self) -> None:
         """Throw away what came since the last transaction, and count it."""
@@ -55,6 +54,7 @@ class BusInput:
             if servo_id in decoded.data:
                 continue
             self.owed.owe(servo_id, sized.size)
+            self.owed.note_silent(servo_id)
             if servo_id in decoded.corrupt:
                 self.counters.note_corrupt(servo_id)
             else:
@@ -71,11 +71,11 @@ class BusInput:
             self._port.refuse_sharing()
 
     def find_echo(self, servo_id: int) -> None:
-        """Find out once, before the first transaction, whether the adapter repeats what it sends.
+        """Find out whether the adapter repeats what it sends: first of all, and after a bad echo.
 
         By a READ of three bytes: its echo has another length (4) than its reply (5).
         """
-        if self._is_echo_known:
+        if self._port.is_echo_known:
             return
         request = frame(servo_id, READ, bytes((PRESENT_POSITION.address, _PROBE_BYTES)))
         self._port.discard_input()
@@ -94,4 +94,4 @@ class BusInput:
             self.owed.owe(servo_id, _PROBE_BYTES)
         # Without either, nobody is there yet: asked again before the next transaction.
         self._port.is_echoing = is_echo
-        self._is_echo_known = is_echo or is_reply
+        self._port.is_echo_known = is_echo or is_reply

@@ -16,8 +16,7 @@ from robot.registers import BROADCAST_ID, Register, encode_sign_magnitude
 BYTE_S = 10e-6  # 8N1 at 1 Mbps: ten bit times a byte
 LONGEST_RETURN_DELAY_S = 254 * 2e-6  # register 7 at its largest
 TURNAROUND_S = 100e-6  # a servo's own, beyond its return delay [10..100 us is plausible]
-# Lengths of one block read: how many unanswered requests can be told apart from the next one. At
-# 100 Hz nearly as long as a reply may be late.
+# Lengths of one block read: how many unanswered requests can be told apart from the next one.
 SIZES = 16
 
 WRITE = 0x03
@@ -70,7 +69,12 @@ class SizedRead:
     """A block read of one length: its request, its deadlines, and the meaning of its replies."""
 
     def __init__(
-        self, register: Register, ids: tuple[int, ...], extra: int, return_delays_s: float
+        self,
+        register: Register,
+        ids: tuple[int, ...],
+        extra: int,
+        return_delays_s: float,
+        chain: tuple[int, ...],
     ) -> None:
         self.ids = ids
         self.size = register.size + extra  # bytes of data asked for
@@ -81,8 +85,7 @@ class SizedRead:
         self.reply_bytes = self.stride * len(ids)
         self.wire_s = (len(self.request) + self.reply_bytes) * BYTE_S
         self.longest_s = self.wire_s + len(ids) * TURNAROUND_S + return_delays_s
-        # After which a servo can know what it is asked, from the request's first byte on.
-        self.asked_s = len(self.request) * BYTE_S
+        self._beginnings = {b"\xff\xff" + bytes((servo_id,)) for servo_id in chain}
         self._prefixes = [b"\xff\xff" + bytes((servo_id, self.size + 2)) for servo_id in ids]
 
     def decode(self, received: bytes) -> Decoded:
@@ -119,26 +122,39 @@ class SizedRead:
         """Find each whole reply among disturbed bytes.
 
         The checksum is one byte: a reply that lost or gained bytes can satisfy it over the wrong
-        ones. So a packet is believed only if what follows fits: not the inside of another whole
-        reply (bytes were lost and the next reply taken for its end), and not a few stray bytes
-        (they may have been put into it). The search runs backwards, from what is sure.
+        ones, with the beginning of the next reply for its end, or with a byte left over. So a
+        packet is believed only if what follows fits. The search runs backwards, from what is sure.
         """
-        stride = self.stride
         found: list[tuple[int, int]] = []  # (start, index in the chain), from the last to the first
-        next_start = len(received)
+        next_start, next_index = len(received), len(self.ids)
         for start, index in sorted(self._candidates(received), reverse=True):
-            gap = next_start - start - stride
-            is_followed = gap == 0 or gap >= stride // 2
-            # Or by the beginning of a later reply: truncated, or cut by the deadline.
-            if 2 <= gap < stride // 2 or (gap == 1 and not found):
-                rest = received[start + stride : start + stride + min(gap, 4)]
-                later = self._prefixes[index + 1 :]
-                is_followed |= any(prefix.startswith(rest) for prefix in later)
-            if is_followed:
+            end = start + self.stride
+            # Where the next one sure to be whole is just where it belongs, none lost or gained any.
+            is_in_place = next_start - start == (next_index - index) * self.stride
+            if end <= next_start and (is_in_place or self._is_followed(received, end, index)):
                 found.append((start, index))
-                next_start = start
+                next_start, next_index = start, index
         found.reverse()
         return self._sort_out(received, found)
+
+    def _is_followed(self, received: bytes, end: int, index: int) -> bool:
+        """Tell whether behind a servo's reply comes nothing, or a reply, of any length."""
+        rest = received[end : end + self.stride // 2 + 3]
+        if len(rest) < 3:
+            # Cut by the deadline: behind the last servo of the chain a byte would be one too many.
+            return not rest or (index < len(self.ids) - 1 and b"\xff\xff".startswith(rest))
+        header = 2 if rest[:2] == b"\xff\xff" and rest[2] == 0xFF else 0  # nothing else of one came
+        if rest[header : header + 3] in self._beginnings:
+            return True
+        # Or one that lost its header: no other header is so near that bytes could be left over,
+        # and this reply has none at its end that could be the missing one.
+        packet = received[end - self.stride : end]
+        return (
+            len(rest) > self.stride // 2
+            and b"\xff\xff" not in rest[1:]
+            and b"\xff\xff" not in packet[4:]
+            and packet[-1] != 0xFF
+        )
 
     def _candidates(self, received: bytes) -> list[tuple[int, int]]:
         candidates: list[tuple[int, int]] = []
@@ -194,14 +210,24 @@ class BlockRead:
             return_delays_s: sum of the servos' return delays; without it, the longest there are.
         """
         self.ids = tuple(ids)
-        self.size = register.size
+        self._register = register
+        self._some: dict[tuple[int, ...], tuple[SizedRead, ...]] = {}
         if return_delays_s is None:
             return_delays_s = len(self.ids) * LONGEST_RETURN_DELAY_S
-        self.sized = tuple(
-            SizedRead(register, self.ids, extra, return_delays_s) for extra in range(SIZES)
-        )
+        self._return_delays_s = return_delays_s
+        self.sized = self.of(self.ids)
         self.request = self.sized[0].request  # as it is while no reply is owed
         self.reply_bytes = self.sized[0].reply_bytes
+
+    def of(self, ids: tuple[int, ...]) -> tuple[SizedRead, ...]:
+        """Return the read of some of the servos, in every length, shortest first."""
+        sized = self._some.get(ids)
+        if sized is None:
+            register, delays_s = self._register, self._return_delays_s
+            sized = self._some[ids] = tuple(
+                SizedRead(register, ids, extra, delays_s, self.ids) for extra in range(SIZES)
+            )
+        return sized
 
 
 def valid_packets(received: bytes) -> list[tuple[int, int]]:

@@ -77,6 +77,7 @@ class ServoPort(scservo_sdk.PortHandler):
         self.is_open = True
         self.margin_s = SINGLE_MARGIN_S
         self.is_echoing = False
+        self.is_echo_known = False  # whether somebody found out
         self._echo = b""  # what was sent and has not come back yet, of an adapter that echoes
         self._deadline_s = 0.0
 
@@ -162,9 +163,10 @@ class ServoPort(scservo_sdk.PortHandler):
         if self._echo.startswith(data):  # it is still coming
             self._echo = self._echo[len(data) :]
             return b""
-        # Disturbed, or no echo any more: left in, for the search by length and checksum.
+        # Disturbed, or no echo any more: left in, for the search by length and checksum, and found
+        # out anew before the next transaction.
         self._echo = b""
-        self.is_echoing = False
+        self.is_echoing = self.is_echo_known = False
         return data
 
     def discard_input(self) -> bytes:

@@ -4,7 +4,8 @@ import pytest
 import scservo_sdk
 from arm_bench import ArmBench
 
-from robot.bus_faults import OWED_S, SHARED_COUNT
+from robot.bus import BLOCK_PATIENCE_S, block_margin_s
+from robot.bus_faults import ASK_AGAIN_S, OWED_S, SHARED_COUNT
 from robot.errors import NotConnected, PortBusy, ServoTimeout
 from robot.joints import SERVO_IDS
 from robot.packets import SIZES, BlockRead, frame
@@ -18,6 +19,7 @@ from robot.registers import (
     TORQUE_ENABLE,
 )
 from sim.faults import Fault, FaultKind
+from sim.servo import Reply
 
 POSITIONS = BlockRead(PRESENT_POSITION, SERVO_IDS)
 
@@ -175,7 +177,9 @@ def test_a_reply_that_arrives_with_the_next_request_is_never_taken_for_its_answe
         assert set(reply.data) >= {1, 3, 4, 5, 6}
 
 
-@pytest.mark.parametrize("late_s", [0.004, 0.012, 0.03, 0.06, 0.09, 0.15])
+@pytest.mark.parametrize(
+    "late_s", [0.004, 0.012, 0.03, 0.06, 0.09, 0.15, 0.201, 0.24, 0.32, 0.4, 0.48, 0.56, 0.6]
+)
 @pytest.mark.parametrize("rate_hz", [50, 100, 200])
 def test_however_late_a_reply_is_no_tick_ever_gets_the_value_of_another(
     bench: ArmBench, late_s: float, rate_hz: int
@@ -193,6 +197,26 @@ def test_however_late_a_reply_is_no_tick_ever_gets_the_value_of_another(
         heard += bool(values)
     assert heard > 30
     assert bench.bus.counters.unasked_bytes == 0
+
+
+@pytest.mark.parametrize("rate_hz", [50, 100, 200])
+@pytest.mark.parametrize("late_ticks", [(5, 26), (5, 200)])
+def test_a_line_that_stays_late_never_gives_a_tick_the_value_of_another(
+    bench: ArmBench, rate_hz: int, late_ticks: tuple[int, int]
+) -> None:
+    """Whole cycles of the lengths late: each old reply comes when its length is asked for again."""
+    bench.bus.read_block(POSITIONS)
+    goals = BlockRead(GOAL_POSITION, SERVO_IDS)
+    start_s = 1.0
+    for late_s in (*(n * SIZES / rate_hz for n in (1, 2, 3) if n * SIZES / rate_hz < 0.6), 0.6):
+        for tick in range(200):
+            bench.clock.sleep_until(start_s + tick / rate_hz)
+            bench.bus.write_goals([1000 + tick] * 6)
+            bench.line.late_s = late_s if tick in range(*late_ticks) else 0.0
+            bench.bus.request(goals)
+            data = bench.bus.collect(goals).data
+            assert {int.from_bytes(v, "little") for v in data.values()} <= {1000 + tick}
+        start_s = bench.clock.now_s() + 2.0
 
 
 def test_single_reads_after_a_late_one_get_their_own_register(bench: ArmBench) -> None:
@@ -326,12 +350,83 @@ def test_a_mute_servo_costs_little_time_unless_it_is_the_last(bench: ArmBench) -
     assert took_s[1] < 0.007
 
 
-def test_a_sample_is_never_younger_than_what_the_servos_did(bench: ArmBench) -> None:
+@pytest.mark.parametrize("busy_bytes", [0, 100])
+def test_a_sample_is_never_younger_than_what_the_servos_did(
+    bench: ArmBench, busy_bytes: int
+) -> None:
+    """The servos of the bench take their values when the request is handed to the line."""
     bench.bus.read_block(POSITIONS)
-    began_s = bench.clock.now_s()
-    reply = bench.bus.read_block(POSITIONS)
+    taken_s: list[float] = []
+    handle = bench.line.faults.handle
 
-    assert reply.time_s == pytest.approx(began_s + 14 * 10e-6)
+    def note(packet: bytes, now_s: float, baudrate: int) -> list[Reply]:
+        taken_s.append(now_s)
+        return handle(packet, now_s, baudrate)
+
+    bench.line.faults.handle = note  # type: ignore[method-assign]
+    for _ in range(20):
+        bench.bus.port.send(bytes(busy_bytes))
+        reply = bench.bus.read_block(POSITIONS)
+        bench.clock.sleep_until(bench.clock.now_s() + 0.0047)
+
+        assert taken_s[-1] - 1e-9 <= reply.time_s <= taken_s[-1]
+
+
+# A mute servo -------------------------------------------------------------------------------------
+
+
+def loop_times(bench: ArmBench, block: BlockRead, rate_hz: int, ticks: int = 200) -> list[float]:
+    """Read on every tick as the loop does; return how long each read took, seconds."""
+    took_s: list[float] = []
+    start_s = bench.clock.now_s()
+    for tick in range(ticks):
+        bench.clock.sleep_until(start_s + tick / rate_hz)
+        began_s = bench.clock.now_s()
+        bench.bus.request(block)
+        bench.bus.collect(block)
+        took_s.append(bench.clock.now_s() - began_s)
+    return took_s
+
+
+@pytest.mark.parametrize("mute", [{6}, {1}, {3, 6}, set(SERVO_IDS)])
+@pytest.mark.parametrize("rate_hz", [100, 200])
+def test_a_tick_stays_within_its_period_whoever_is_mute(
+    bench: ArmBench, rate_hz: int, mute: set[int]
+) -> None:
+    block = BlockRead(STATE_BLOCK, SERVO_IDS, return_delays_s=0.0)
+    loop_times(bench, block, rate_hz, 10)
+    bench.bank.unplugged = mute
+
+    took_s = loop_times(bench, block, rate_hz)
+
+    assert max(took_s) < 1 / rate_hz
+    # It is asked now and then: the ticks in between do not wait for it.
+    assert sorted(took_s)[len(took_s) * 4 // 5] < 0.0025
+
+
+def test_the_longest_wait_of_a_tick_is_within_its_period() -> None:
+    block = BlockRead(STATE_BLOCK, SERVO_IDS, return_delays_s=0.0)
+    longest_s = max(sized.longest_s for sized in block.sized)
+
+    assert longest_s + block_margin_s(1 / 200) < 1 / 200
+    assert longest_s + block_margin_s(1 / 100) < 0.8 / 100
+    assert block_margin_s(0.0) >= BLOCK_PATIENCE_S
+
+
+@pytest.mark.parametrize("rate_hz", [50, 100, 200])
+def test_a_servo_that_was_mute_for_long_is_believed_as_soon_as_it_is_asked_again(
+    bench: ArmBench, rate_hz: int
+) -> None:
+    block = BlockRead(STATE_BLOCK, SERVO_IDS, return_delays_s=0.0)
+    for mute in ({3}, set(SERVO_IDS)):
+        bench.bank.unplugged = mute
+        loop_times(bench, block, rate_hz, 2 * rate_hz)
+        bench.bank.unplugged = set()
+        back_s = bench.clock.now_s()
+        while bench.bus.read_block(block).data.keys() != set(SERVO_IDS):
+            loop_times(bench, block, rate_hz, 1)
+
+        assert bench.clock.now_s() - back_s < ASK_AGAIN_S + 1.5 / rate_hz
 
 
 # Adapters that echo -------------------------------------------------------------------------------
@@ -398,3 +493,29 @@ def test_lost_bytes_of_an_echo_cost_no_more_than_that_transaction() -> None:
     bench.bus.read_block(POSITIONS)
     assert set(bench.bus.read_block(POSITIONS).data) == set(SERVO_IDS)
     assert bench.bus.port.is_echoing
+
+
+def test_the_echo_of_a_read_is_never_taken_for_a_register_of_another_length() -> None:
+    """A servo that owes one byte is asked for more, but not for the two that an echo looks like."""
+    bench = echoing()
+    bench.bus.read(1, TORQUE_ENABLE)
+    bench.line.faults.add(Fault("drop", servo=1, count=2))
+    bench.bus.port.is_echoing = False  # the adapter's last echo was disturbed
+
+    assert bench.bus.read(1, TORQUE_ENABLE) == 0
+    assert bench.bus.status[1] == 0
+
+
+def test_after_a_bad_echo_the_adapter_is_asked_again() -> None:
+    bench = echoing()
+    bench.bus.read(1, TORQUE_ENABLE)
+    bench.line.mangle = lambda data: b"\0" + data[1:]
+    with pytest.raises(ServoTimeout):
+        bench.bus.read(1, TORQUE_ENABLE, tries=1)
+    assert not bench.bus.port.is_echoing
+    bench.line.mangle = bytes
+
+    for _ in range(4):
+        assert bench.bus.read(1, TORQUE_ENABLE, tries=1) == 0
+        assert bench.bus.port.is_echoing
+    assert bench.bus.status[1] == 0

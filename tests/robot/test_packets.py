@@ -1,5 +1,7 @@
 """The bytes of block reads: round trips, every kind of damage, and what it may cost at most."""
 
+import random
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ def check(
     assert not decoded.is_exact
     for servo_id, data in decoded.data.items():
         assert data == payloads[servo_id - 1]
-    # Where most of a reply is gone, what is left may have been put into the one before it.
+    # What is left of a reply, or begins unlike one, may have been put into the one before it.
     assert set(decoded.data) >= set(SERVO_IDS) - {victim + 1} - ({victim} if has_rest else set())
     if is_gone:
         assert victim + 1 not in decoded.data
@@ -99,7 +101,10 @@ def test_lost_bytes_cost_one_servo_and_no_other(
     count = data.draw(st.integers(1, sized.stride - start))
     packets[victim] = packets[victim][:start] + packets[victim][start + count :]
 
-    has_rest = 0 < len(packets[victim]) < sized.stride // 2
+    left = len(packets[victim])
+    # Or its header is, and it could be the end of the one before it.
+    is_end_of_other = start < 3 and b"\xff" in packets[victim - 1][4:]
+    has_rest = 0 < left < sized.stride // 2 + 4 or is_end_of_other
     check(sized, payloads, victim, b"".join(packets), has_rest=has_rest)
 
 
@@ -114,7 +119,7 @@ def test_bytes_put_into_a_reply_cost_one_servo_and_no_other(
     received = b"".join(packets)
 
     check(sized, payloads, victim, received, is_gone=False, has_rest=True)
-    assert len(sized.decode(received).data) >= 5
+    assert len(sized.decode(received).data) >= (5 if at >= 3 else 4)
 
 
 @given(sized_and_payloads, st.integers(0, 6), st.binary(min_size=1, max_size=60))
@@ -214,3 +219,87 @@ def test_a_sync_write_is_the_frame_that_would_be_built_anew(values: list[int]) -
 def test_a_sync_write_refuses_too_few_values() -> None:
     with pytest.raises(ValueError, match="shorter"):
         SyncWrite(TORQUE_LIMIT, SERVO_IDS).fill([1000] * 5)
+
+
+def dense_payload(rng: random.Random, size: int) -> bytes:
+    """Return bytes that look like headers, ids and lengths of this very block."""
+    common = (0xFF, 0xFF, 0x00, 0x02, 0x11)
+    return bytes(rng.choice((*common, rng.randrange(256))) for _ in range(size))
+
+
+def damage(rng: random.Random, packets: list[bytes], kind: str) -> bytes:
+    """Lose, put in or change one byte of one reply; not of the last: nothing comes behind it."""
+    victim = rng.randrange(len(packets) - 1)
+    packet = bytearray(packets[victim])
+    at = rng.randrange(len(packet))
+    match kind:
+        case "lost":
+            del packet[at]
+        case "inserted":
+            packet.insert(at, rng.choice((0x00, 0xFF, rng.randrange(256))))
+        case _:
+            packet[at] ^= rng.randrange(1, 256)
+    packets[victim] = bytes(packet)
+    return b"".join(packets)
+
+
+@pytest.mark.parametrize("kind", ["lost", "inserted", "changed"])
+def test_one_byte_of_a_chain_makes_no_wrong_value(kind: str) -> None:
+    """The checksum alone lets one damaged reply in 256 pass: here are 8000."""
+    rng = random.Random(20)
+    forms = [*BlockRead(STATE_BLOCK, SERVO_IDS).sized[:3], POSITIONS]
+    heard = 0
+    for number in range(8000):
+        sized = forms[number % len(forms)]
+        wanted = 2 if sized is POSITIONS else 15
+        payloads = [dense_payload(rng, sized.size) for _ in SERVO_IDS]
+
+        decoded = sized.decode(damage(rng, replies(sized, payloads), kind))
+
+        for servo_id, data in decoded.data.items():
+            assert data == payloads[servo_id - 1][:wanted]
+        heard += len(decoded.data)
+    assert heard > 8000 * 4.5
+
+
+def shortened(payload: bytes, servo_id: int, at: int) -> bytes:
+    packet = frame(servo_id, 0, payload)
+    return packet[:at] + packet[at + 1 :]
+
+
+def test_two_neighbours_that_each_lost_a_byte_are_not_taken_for_whole() -> None:
+    """The first one's checksum is right over the FF with which the second begins."""
+    wrong = 0
+    rng = random.Random(13)
+    for _ in range(20_000):
+        payloads = [bytes(15), dense_payload(rng, 15), dense_payload(rng, 15), *[bytes(15)] * 3]
+        packets = replies(STATES, payloads)
+        for victim in (1, 2):
+            packets[victim] = shortened(payloads[victim], victim + 1, rng.randrange(5, 21))
+
+        decoded = STATES.decode(b"".join(packets))
+
+        wrong += any(data != payloads[i - 1] for i, data in decoded.data.items())
+        assert set(decoded.data) >= {1, 4, 5, 6}
+    assert wrong == 0
+
+
+@pytest.mark.parametrize("sized", BLOCKS)
+@pytest.mark.parametrize("size", [0, 1, 4, 9, 30])
+def test_a_servo_before_one_that_answers_with_another_length_is_heard(
+    sized: SizedRead, size: int
+) -> None:
+    packets = replies(sized, [bytes((i,)) * sized.size for i in SERVO_IDS])
+    packets[3] = frame(4, 0, bytes(size))
+
+    decoded = sized.decode(b"".join(packets))
+
+    assert sorted(decoded.data) == [1, 2, 3, 5, 6]
+
+
+def test_a_servo_before_a_late_reply_of_one_that_was_not_asked_is_heard() -> None:
+    sized = BlockRead(STATE_BLOCK, SERVO_IDS).of((1, 2, 4, 5, 6))[0]
+    packets = [frame(i, 0, bytes((i,)) * 15) for i in sized.ids]
+    packets.insert(2, frame(3, 0, bytes(17)))
+
+    assert sorted(sized.decode(b"".join(packets)).data) == [1, 2, 4, 5, 6]
