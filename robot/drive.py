@@ -142,7 +142,7 @@ class Drive:
             phase="rest",
         )
         if not (rest.has_arrived or ending.is_off_wanted()):
-            ending.say("the arm did not get to its rest pose: it sinks, support it")
+            _tell(ending, "the arm did not get to its rest pose: it sinks, support it")
             self.arm.sink(self.clock, ending.is_off_wanted)
 
     def _sink(self, ending: Ending) -> None:

@@ -3,7 +3,7 @@
 Loaded by path from conftest.py, for tests/ is no package.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +160,7 @@ class FaultRig:
         drive_s: float = DRIVE_S,
         off_after_s: float = float("inf"),
         others: Sequence[TickListener] = (),
+        say: Callable[[str], None] = lambda sentence: None,
     ) -> Outcome:
         """Drive for `drive_s`, with the faults from `FAULT_AT_S` on; come to rest and let go."""
         if self._state != "idle":
@@ -186,7 +187,7 @@ class FaultRig:
                 calibration, lambda: limiter.last_sent_deg, table_height_m=0.0
             ),
             look_for_s=lambda: 2.0,
-            say=said.append,
+            say=lambda sentence: (said.append(sentence), say(sentence))[0],
         )
         error: So101Error | None = None
         try:

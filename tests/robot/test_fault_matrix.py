@@ -291,6 +291,17 @@ def test_a_listener_that_fails_on_the_way_to_rest_does_not_drop_the_arm(
     assert outcome.states.is_off
 
 
+def test_an_arm_walks_to_rest_though_nobody_can_be_told(tmp_path: Path) -> None:
+    def fail(sentence: str) -> None:
+        raise OSError(sentence)
+
+    with fault_rig("moving", tmp_path) as rig:
+        outcome = rig.run(drive_s=2.0, say=fail)
+    assert outcome.said == ["walking to the rest pose"]
+    assert outcome.released_after_s > 0.5
+    assert outcome.states.is_off
+
+
 def test_a_second_stop_while_the_arm_walks_lets_go_at_once(tmp_path: Path) -> None:
     with fault_rig("moving", tmp_path) as rig:
         outcome = rig.run(drive_s=2.0, off_after_s=2.3)
