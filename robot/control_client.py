@@ -12,15 +12,12 @@ under way. Use from one thread.
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-import msgspec
-
-import robot
+from robot.control_process import ControlProcess, spawn_control
 from robot.errors import ConfigError, ControlLost, ServoTimeout, So101Error
 from robot.joint_sample import JointSample
 from robot.joints import JOINTS
@@ -50,32 +47,25 @@ from robot.torque import TorqueState, TorqueStates
 START_S = 30.0  # two arms checked and configured, on a busy small computer
 ANSWER_S = 5.0
 RELEASE_S = 45.0  # to rest and released, with the search for an unplugged adapter before it
-VERDICT_S = 1.5  # the guard's, after control has died
-LET_GO, REFUSED = 0, 2  # exit codes of control: every joint is off, or was never powered
-
-
-class _GuardFile(msgspec.Struct):
-    sentence: str
 
 
 class ControlClient:
     """A running control process."""
 
     def __init__(self, child: "subprocess.Popen[bytes]", pulse: Pulse, folder: Path) -> None:
-        self._child = child
+        self._process = ControlProcess(child, folder)
         self._pulse = pulse
         self._folder = folder
         self._streams = SessionStreams(folder)
         self._is_closed = False
         self._facts: Facts | None = None
-        self._verdict = ""  # the guard's, once it is needed
         self._is_loss_told = False
         self.torque_state: TorqueStates | None = None  # as last read back here
 
     @property
     def pid(self) -> int:
         """Process id of the control process."""
-        return self._child.pid
+        return self._process.pid
 
     @property
     def facts(self) -> Facts:
@@ -169,20 +159,16 @@ class ControlClient:
         if self._is_closed:
             return
         self._is_closed = True
+        is_loss_told = self._is_loss_told
         try:
             with contextlib.suppress(So101Error):
-                if self._child.poll() is None:
+                if self._process.is_alive:
                     self._release(Bye())
         finally:
             self._pulse.close()
             self._streams.close()
-            try:
-                self._child.wait(ANSWER_S)
-            except subprocess.TimeoutExpired:
-                self._child.kill()  # the guard lets go
-                self._child.wait()
-            if self._child.returncode not in (LET_GO, REFUSED):
-                self._read_loss()  # waits: the guard acts before the command ends
+            self._process.wait(ANSWER_S)
+            self._is_loss_told = is_loss_told
 
     def __enter__(self) -> Self:
         return self
@@ -191,11 +177,12 @@ class ControlClient:
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
     ) -> None:
         self.close()
-        if self._is_loss_told or self._child.returncode in (LET_GO, REFUSED):
+        if self._is_loss_told or not self._process.has_died:
             return
+        loss = self._process.how_it_ended(was_ready=self._facts is not None)
         if error is None:
-            raise ControlLost(self._read_loss())
-        error.add_note(self._read_loss())
+            raise ControlLost(loss)
+        error.add_note(loss)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -212,7 +199,7 @@ class ControlClient:
         try:
             answer = self._ask(command, RELEASE_S, drain)
         except ControlLost:
-            if self._child.poll() != LET_GO:
+            if not self._process.has_let_go:
                 raise
             answer = Released(TorqueStates.of_all(TorqueState.OFF))
         if not isinstance(answer, Released):
@@ -240,38 +227,9 @@ class ControlClient:
         return answer
 
     def _check_alive(self) -> None:
-        code = self._child.poll()
-        if code is None:
-            return
-        self._is_loss_told = True
-        raise ControlLost(self._read_loss())
-
-    def _read_loss(self) -> str:
-        """Return how control has ended, and how that leaves the arm."""
-        code = self._child.returncode
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if self._facts is None:
-            return (
-                f"the control process did not start ({how}); nothing was powered. "
-                "What it said last stands above"
-            )
-        if code == LET_GO:
-            return "the control process let go of the arm and ended; follower torque: " + str(
-                TorqueState.OFF
-            )
-        self._verdict = self._verdict or self._await_verdict()
-        return f"the control process ended ({how}); {self._verdict}"
-
-    def _await_verdict(self) -> str:
-        """Return what the guard says of the arm; it needs a moment after control's end."""
-        path = self._folder / "guard.json"
-        deadline_s = time.monotonic() + VERDICT_S
-        while not path.exists() and time.monotonic() < deadline_s:
-            time.sleep(0.02)
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=_GuardFile).sentence
-        except (OSError, msgspec.DecodeError):
-            return "the guard has said nothing: cut the power if the arm is stiff"
+        if not self._process.is_alive:
+            self._is_loss_told = True
+            raise ControlLost(self._process.how_it_ended(was_ready=self._facts is not None))
 
 
 def start_control(
@@ -295,7 +253,7 @@ def start_control(
     pulse = Pulse()
     try:
         inherited = [pulse.read_end, *kept_open]
-        child = _spawn(rig_path, source, run_folder, twin_pid, inherited, program)
+        child = spawn_control(rig_path, source, run_folder, twin_pid, inherited, program)
     except OSError as error:
         pulse.close()
         raise ConfigError(f"cannot start the control process: {error}") from error
@@ -304,40 +262,7 @@ def start_control(
     client = ControlClient(child, pulse, run_folder)
     try:
         client.wait_ready()
-    except BaseException:
-        client.close()
+    except BaseException as error:
+        client.__exit__(type(error), error, None)
         raise
     return client
-
-
-def _spawn(
-    rig_path: Path,
-    source: SourceName,
-    run_folder: Path,
-    twin_pid: int | None,
-    inherited: list[int],
-    program: Sequence[str],
-) -> "subprocess.Popen[bytes]":
-    root = Path(robot.__file__).resolve().parent.parent
-    given = os.environ.get("PYTHONPATH", "")
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(root), *([given] if given else [])]),
-        # Six joints need no second thread; read when NumPy is imported.
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }
-    arguments = [
-        *("--rig", str(rig_path), "--source", source, "--folder", str(run_folder)),
-        *("--pulse-fd", str(inherited[0]), "--parent", str(os.getpid())),
-        *(() if twin_pid is None else ("--twin-pid", str(twin_pid))),
-    ]
-    return subprocess.Popen(
-        [sys.executable, "-P", *program, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # what it has to say comes as messages, or on standard error
-        env=environment,
-        pass_fds=inherited,
-        # A terminal's Ctrl-C is for the command, which then stops this child.
-        start_new_session=True,
-    )

@@ -27,6 +27,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Anything sent; the tag is the name of the class."""
 
 
+# Exit codes of control. Held: a joint may still be powered, and the guard, to whom it said no
+# good-bye, tries again.
+LET_GO, HELD, REFUSED = 0, 1, 2
+
+
 class Failure(msgspec.Struct, frozen=True, array_like=True):
     """An error on its way to the other process."""
 

@@ -23,7 +23,7 @@ from robot.clock import MonotonicClock
 from robot.control import ControlHost
 from robot.control_log import ControlLog
 from robot.devices import open_devices
-from robot.errors import ServoTimeout, So101Error
+from robot.errors import So101Error
 from robot.guard_link import GuardedClock, GuardLink
 from robot.health import HealthMonitor
 from robot.health_rules import VoltageBands, voltage_bands
@@ -31,7 +31,7 @@ from robot.hosted import Hosted, Surroundings
 from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS
 from robot.limits import GoalLimiter
-from robot.messages import Facts, Failure, Refused
+from robot.messages import HELD, LET_GO, REFUSED, Facts, Failure, Refused
 from robot.port import ServoPort
 from robot.posix_line import PosixLine
 from robot.realtime import go_realtime
@@ -41,6 +41,7 @@ from robot.rig import RigProfile, load_rig
 from robot.run_folder import RunLog
 from robot.session_pulse import SessionPulse
 from robot.streams import ControlStreams
+from robot.torque import release_torque
 from teleop.leader import LeaderGoals
 
 GAINS = ("P_Coefficient", "I_Coefficient", "D_Coefficient")
@@ -78,7 +79,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    """Open, host, let go; 0 when every joint was let go of."""
+    """Open, host, let go."""
     options = _options(arguments)
     signals = Signals()
     for number in ENDING_SIGNALS:
@@ -95,13 +96,15 @@ def main(arguments: list[str]) -> int:
         # Written by another thread, which must not beat the guard: a clock of its own.
         log = ControlLog(RunLog(path, "control", str(os.getpid()), MonotonicClock()))
         stack.callback(log.close)
+        ports: list[ServoBus] = []  # of the follower
         try:
-            hosted = _open(options, profile, clock, guard, stack)
+            hosted = _open(options, profile, clock, guard, ports, stack)
         except So101Error as error:
-            if not isinstance(error, ServoTimeout):  # a servo may have kept its torque then
+            held = [torque for torque in map(release_torque, ports) if not torque.is_off]
+            if not held:
                 guard.say_goodbye()
-            _refuse(error, streams, session, clock)
-            return 2
+            _refuse(Failure.of(error), streams, session, clock)
+            return HELD if held else REFUSED
         around = Surroundings(streams, session, guard, clock, log)
         return _host(hosted, around, signals)
 
@@ -115,9 +118,9 @@ def _host(hosted: Hosted, around: Surroundings, signals: Signals) -> int:
         around.log.event("defect", around.clock.now_s(), details=traceback.format_exc())
         traceback.print_exc()
     if not host.is_released:
-        return 1  # without a good-bye: the guard tries again and says what it finds
+        return HELD
     around.guard.say_goodbye()
-    return 0
+    return LET_GO
 
 
 def _open(
@@ -125,9 +128,13 @@ def _open(
     profile: RigProfile,
     clock: GuardedClock,
     guard: GuardLink,
+    ports: list[ServoBus],
     stack: ExitStack,
 ) -> Hosted:
-    """Open, check and configure the arms; become real-time once nothing has to be loaded."""
+    """Open, check and configure the arms; become real-time once nothing has to be loaded.
+
+    The follower's bus is put into `ports` when it is open: an error may leave an arm behind it.
+    """
     devices = open_devices(profile, options.twin_pid)
 
     def open_follower_bus() -> ServoBus:
@@ -145,8 +152,9 @@ def _open(
         bus = ServoBus(ServoPort.open(devices.port_path(profile.leader.port), clock), clock)
         stack.callback(bus.close)
         leader = Leader.open(bus, stored_calibration(profile, "leader"))
+    ports.append(open_follower_bus())
     follower = Follower.open(
-        open_follower_bus(), stored_calibration(profile, "follower"), clock, open_follower_bus
+        ports[0], stored_calibration(profile, "follower"), clock, open_follower_bus
     )
     stack.callback(lambda: follower.bus.close())  # noqa: PLW0108 - the bus that it has then
     pair = None if leader is None else ArmPair(leader, follower)
@@ -209,14 +217,14 @@ class _LeaderOf:
 
 
 def _refuse(
-    error: So101Error, streams: ControlStreams, session: SessionPulse, clock: GuardedClock
+    failure: Failure, streams: ControlStreams, session: SessionPulse, clock: GuardedClock
 ) -> None:
     """Tell the session why nothing was opened, if it asks in time."""
     deadline_s = clock.now_s() + REFUSE_WITHIN_S
     while (now_s := clock.now_s()) < deadline_s and not session.is_gone:
         session.silence_s(now_s)
         if (asked := streams.next_request(now_s)) is not None:
-            asked.answer(Refused(Failure.of(error)))
+            asked.answer(Refused(failure))
             return
         clock.sleep_until(now_s + 0.01)
 

@@ -405,6 +405,23 @@ def test_an_arm_of_another_calibration_is_refused_with_the_error_itself(
         sidecar.write_bytes(kept)
 
 
+def test_the_guard_looks_after_a_refused_arm_that_cannot_be_read_back(arms: ArmsBench) -> None:
+    arms.ask("fault", "mute", "servo=3")
+    try:
+        with (
+            open_run_folder("bench") as folder,
+            pytest.raises(So101Error, match="elbow_flex") as refused,
+        ):
+            start_control(arms.rig, source="session", run_folder=folder.path)
+    finally:
+        arms.ask("clear")
+
+    assert "elbow_flex not reachable: cut the power" in str(refused.value)
+    (note,) = refused.value.__notes__
+    assert "without a good-bye; follower torque" in note
+    assert "elbow_flex not reachable" in note
+
+
 def test_an_error_is_rebuilt_as_its_class() -> None:
     error = Failure.of(CalibrationMismatch("other arm")).rebuilt()
 
