@@ -30,17 +30,18 @@ class JointLimiter:
         self._step_deg = max_speed_deg_s / rate_hz
         self._ramp_step_deg = min(rules.RAMP_SPEED_DEG_S, max_speed_deg_s) / rate_hz
         self._change_deg = rules.MAX_ACCELERATION_DEG_S2 / rate_hz**2
-        self._stand(present_deg)
+        self.stand(present_deg)
         self._is_led = False  # goes at the ramp's speed until it agrees with its goal
 
-    def _stand(self, present_deg: float) -> None:
+    def stand(self, present_deg: float) -> None:
+        """Be at rest there."""
         self.last_deg = present_deg  # the last goal sent
         self._last_step_deg = 0.0
         self._target_deg = present_deg  # of the last tick: how fast it moves
 
     def yield_to(self, present_deg: float) -> None:
         """Make the present position the goal, which loosens the joint; it is led from there."""
-        self._stand(rules.clamp(present_deg, self._low_deg, self._high_deg))
+        self.stand(rules.clamp(present_deg, self._low_deg, self._high_deg))
         self._is_led = True
 
     def aim(self, wanted_deg: float | None, not_below_deg: float, not_above_deg: float) -> float:
@@ -67,10 +68,21 @@ class JointLimiter:
         is_slow = is_ramping or self._is_led or is_outside
         return (self._ramp_step_deg if is_slow else self._step_deg) * speed_factor
 
-    def room_deg(self, reach_deg: float) -> tuple[float, float]:
-        """Return the lowest and the highest goal within reach and range."""
+    def room_deg(
+        self, reach_deg: float, not_below_deg: float, not_above_deg: float
+    ) -> tuple[float, float]:
+        """Return the lowest and the highest goal within reach, acceleration, range and fence.
+
+        The last goal is always among them: to stand still is never refused.
+        """
+        last_deg, step_deg = self.last_deg, self._last_step_deg
         low_deg, high_deg = self._bounds_deg()
-        return max(self.last_deg - reach_deg, low_deg), min(self.last_deg + reach_deg, high_deg)
+        down_deg = min(reach_deg, max(-step_deg, 0.0) + self._change_deg)
+        up_deg = min(reach_deg, max(step_deg, 0.0) + self._change_deg)
+        return (
+            max(last_deg - down_deg, low_deg, min(not_below_deg, last_deg)),
+            min(last_deg + up_deg, high_deg, max(not_above_deg, last_deg)),
+        )
 
     def next_deg(self, goal_deg: float, present_deg: float, reach_deg: float) -> float:
         """Return the goal of this tick: one step from the last one towards where it shall go."""

@@ -5,7 +5,7 @@ their `GoalSource`; recording, plotting and evaluation are `TickListener`s. The 
 never names, and it holds the only call in the program that sends a goal to a servo.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 from robot.clock import Clock, Pacer
 from robot.health import GOOD, Finding, Health
 from robot.joint_sample import JointSample
-from robot.joints import FloatVector
+from robot.joints import JOINTS, FloatVector
 
 type Phase = Literal["drive", "rest"]
 
@@ -92,8 +92,8 @@ class Limiter(Protocol):
         """Return the goal to send, shape (6,)."""
         ...
 
-    def rearm(self) -> None:
-        """Start over from where the follower stands."""
+    def rearm(self, joints: Collection[str] = JOINTS) -> None:
+        """Start over, those joints from where they stand."""
         ...
 
 
@@ -152,7 +152,7 @@ def turn_until(
         sent_s = clock.now_s()
         restored = arm.restore_power()
         if restored:
-            limiter.rearm()
+            limiter.rearm({finding.joint for finding in restored})
         tick = Tick(
             index=index,
             time_s=start_s,

@@ -9,8 +9,10 @@ from robot.limit_rules import clamp
 # Calibration is good to a degree or two, a centimetre at the fingertips, and an arm that presses
 # its fingers lightly on the table is asked to be a little below it.
 TABLE_ALLOWANCE_M = 0.01
-_LIFTING = (1, 2, 3)  # joints that lift: shoulder lift, elbow, wrist flex; the others stay as asked
+LIFTING = (1, 2, 3)  # joints that lift: shoulder lift, elbow, wrist flex; the others stay as asked
 _LIFT_STEPS = 4
+LEANS_S = 0.25  # for so long an arm that slides no more leans on the table
+_STILL_DEG = 1.0
 _SPARE_M = 1e-5  # aimed higher by so much, since heights are not quite straight
 _WEAK_M2_RAD2 = 1e-6  # joints whose slopes together are less than 1 mm a radian do not lift
 
@@ -67,7 +69,7 @@ class Floor:
         slope = self._heights.slope_m_rad(lifted_deg, lowest)
         able = [
             joint
-            for joint in _LIFTING
+            for joint in LIFTING
             if (lifted_deg[joint] < high_deg[joint] and slope[joint] > 0.0)
             or (lifted_deg[joint] > low_deg[joint] and slope[joint] < 0.0)
         ]
@@ -77,3 +79,31 @@ class Floor:
             for joint in able:
                 moved_deg = lifted_deg[joint] + math.degrees(slope[joint] * rise_m / strength)
                 lifted_deg[joint] = clamp(moved_deg, low_deg[joint], high_deg[joint])
+
+
+class Leaning:
+    """Tells an arm that leans on the table, as near to a goal below it as that lets it come."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._needed = round(LEANS_S * rate_hz)  # ticks
+        self._ticks = 0
+        self._place_deg: list[float] = []
+
+    @property
+    def is_so(self) -> bool:
+        """Whether the joints that lift have been kept up, and stood nearly still, for a while."""
+        return self._ticks >= self._needed
+
+    def update(self, is_lifted: bool, sent_deg: Sequence[float]) -> None:
+        """Take note of a goal that was sent, and whether the table changed it."""
+        if not is_lifted:
+            self._ticks = 0
+            return
+        place_deg = [sent_deg[joint] for joint in LIFTING]
+        if self._ticks == 0 or any(
+            abs(here - there) > _STILL_DEG
+            for here, there in zip(place_deg, self._place_deg, strict=True)
+        ):
+            self._place_deg = place_deg
+            self._ticks = 0
+        self._ticks += 1

@@ -126,16 +126,56 @@ def test_rearming_ramps_from_where_the_follower_stands(agreed: Follower) -> None
     assert np.all(sent > 29.0)
 
 
-def test_after_a_pause_the_ramp_starts_anew_from_where_the_follower_stands(
+def test_after_a_pause_the_ramp_starts_anew_from_the_last_goal(agreed: Follower) -> None:
+    """An arm that sags under its load must not be told to stay where it sags to."""
+    agreed.ask(19.0, 3)
+    last = agreed.position_deg
+    agreed.now_s += STALE_S
+    agreed.position_deg = last - 7.0
+
+    sent = agreed.ask(19.0)
+
+    assert agreed.is_ramping()
+    assert sent == pytest.approx(last + CHANGE_DEG)
+
+
+def test_after_a_pause_a_joint_far_from_its_last_goal_starts_from_where_it_stands(
     agreed: Follower,
 ) -> None:
     agreed.now_s += STALE_S
-    agreed.position_deg = np.full(6, 30.0)
+    agreed.position_deg = 10.0 + np.array([STEP_WINDOW_DEG + 0.1, STEP_WINDOW_DEG, 0, 0, 0, 0])
 
-    agreed.ask(10.0)
+    sent = agreed.ask(10.0)
 
     assert agreed.is_ramping()
-    assert np.all(np.abs(agreed.steps_deg[-1]) <= RAMP_STEP_DEG + EPSILON)
+    assert sent[0] == pytest.approx(10.1 + STEP_WINDOW_DEG - CHANGE_DEG)
+    assert sent[1:] == pytest.approx([10.0] * 5)
+
+
+def test_a_joint_that_is_rearmed_starts_from_where_it_stands_and_the_others_do_not(
+    agreed: Follower,
+) -> None:
+    agreed.position_deg = np.full(6, 4.0)
+    agreed.limiter.rearm({"elbow_flex"})
+
+    assert agreed.limiter.last_sent_deg is not None
+    sent = agreed.ask(10.0)
+
+    assert agreed.is_ramping()
+    assert sent[2] == pytest.approx(4.0 + CHANGE_DEG)
+    assert np.delete(sent, 2) == pytest.approx([10.0] * 5)
+    again = agreed.ask(10.0)
+    assert again[2] == pytest.approx(4.0 + 3.0 * CHANGE_DEG)
+
+
+def test_a_joint_rearmed_before_a_pause_still_starts_from_where_it_stands(
+    agreed: Follower,
+) -> None:
+    agreed.position_deg = np.full(6, 4.0)
+    agreed.limiter.rearm({"elbow_flex"})
+    agreed.now_s += STALE_S
+
+    assert agreed.ask(4.0)[2] == pytest.approx(4.0)
 
 
 def test_a_pause_just_short_of_that_is_none(agreed: Follower) -> None:
@@ -256,6 +296,15 @@ def test_refuses_goals_that_are_not_six_finite_numbers(bad: FloatVector) -> None
         new_limiter().limit(Goal(bad, 0.0), sample(np.zeros(6)), GOOD, 0.0)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_refuses_a_position_that_is_no_number(agreed: Follower, bad: float) -> None:
+    where = np.zeros(6)
+    where[1] = bad
+
+    with pytest.raises(LimitRefused, match=r"^nobody knows where the arm is.*nothing was sent$"):
+        agreed.limiter.limit(Goal(np.zeros(6), agreed.now_s), sample(where), GOOD, agreed.now_s)
+
+
 # --- range, window -------------------------------------------------------------------------------
 
 
@@ -279,10 +328,11 @@ def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(
     start = np.zeros(6)
     start[1] = sign * (edge_deg + outside_deg)
     follower = Follower(start)
-    follower.limiter.is_ramping = False
+    inside = np.zeros(6)
+    inside[1] = sign * edge_deg  # agrees at once where it is within three degrees
 
     for tick in range(60):
-        follower.ask(sign * min(50.0, edge_deg))
+        follower.ask(inside if outside_deg < 3.0 else sign * 50.0)
         if abs(follower.position_deg[1]) <= edge_deg:
             break
         step = -sign * follower.steps_deg[tick][1]
@@ -298,6 +348,11 @@ def test_goals_stay_near_a_joint_that_does_not_follow() -> None:
         sent = limiter.limit(Goal(np.full(6, 80.0), now_s), sample(np.zeros(6)), GOOD, now_s)
 
     assert sent == pytest.approx(np.full(6, STEP_WINDOW_DEG))
+
+
+def test_a_sample_of_fewer_joints_is_a_defect() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        new_limiter().limit(Goal(np.zeros(6), 0.0), sample(np.zeros(5)), GOOD, 0.0)
 
 
 # --- health --------------------------------------------------------------------------------------
@@ -383,16 +438,20 @@ def test_a_joint_is_led_to_a_goal_beyond_a_fence_that_went_down(agreed: Follower
     assert steps.max() == pytest.approx(RAMP_STEP_DEG)
 
 
+@pytest.mark.parametrize("way", [1.0, -1.0])
 def test_a_goal_that_turns_round_before_a_fence_is_followed_at_full_speed(
-    agreed: Follower,
+    agreed: Follower, way: float
 ) -> None:
-    agreed.ask(25.0, 60, fenced(1, above=12.0))
+    stop_deg = 10.0 + 2.0 * way
+    health = fenced(1, above=stop_deg) if way > 0 else fenced(1, below=stop_deg)
+    agreed.ask(10.0 + 15.0 * way, 60, health)
 
-    agreed.ask(6.0, 1, fenced(1, above=12.0))
-    agreed.ask(-10.0, 25)
+    agreed.ask(10.0 - 4.0 * way, 1, health)
+    agreed.ask(10.0 - 20.0 * way, 25)
 
-    steps = np.array(agreed.steps_deg)[-25:, 1]
-    assert steps.min() < -2 * RAMP_STEP_DEG
+    steps = -way * np.array(agreed.steps_deg)[-25:, 1]
+    assert steps.max() > 2 * RAMP_STEP_DEG
+    assert steps.min() >= 0.0
 
 
 # --- whatever is asked, whatever the servos say --------------------------------------------------
@@ -431,7 +490,6 @@ def test_any_goals_and_any_samples_stay_within_range_speed_and_acceleration(
         assert np.all(sent >= np.minimum(LOW_DEG, last) - EPSILON)
         assert np.all(sent <= np.maximum(HIGH_DEG, last) + EPSILON)
         assert np.all(np.abs(step) <= STEP_DEG * factor + EPSILON)
-        if not has_table:  # a table may stop or lift a joint at once
-            assert np.all(step <= np.maximum(last_step, 0.0) + CHANGE_DEG + EPSILON)
-            assert np.all(step >= np.minimum(last_step, 0.0) - CHANGE_DEG - EPSILON)
+        assert np.all(step <= np.maximum(last_step, 0.0) + CHANGE_DEG + EPSILON)
+        assert np.all(step >= np.minimum(last_step, 0.0) - CHANGE_DEG - EPSILON)
         last, last_step = sent, step
