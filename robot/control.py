@@ -17,19 +17,6 @@ from robot.errors import ConfigError, ControlLost, NotConnected, So101Error
 from robot.hosted import Hosted, Surroundings
 from robot.joint_sample import JointSample
 from robot.loop import GoalSource, Tick
-from robot.messages import (
-    ControlPhase,
-    Done,
-    DriveEnded,
-    Driving,
-    Failure,
-    Live,
-    Refused,
-    Released,
-    Said,
-    SourceName,
-    TickTold,
-)
 from robot.realtime import collect_garbage
 from robot.session_pulse import REST_AFTER_S
 from robot.streams import Asked
@@ -37,8 +24,7 @@ from robot.torque import TorqueStates
 
 LOOK_FOR_S = 30.0  # for an unplugged adapter, while the session lives
 LOOK_FOR_STOPPED_S = 5.0  # in all, once somebody has asked to stop
-# Without a session everything is gone within 5 s: the walk to rest takes 4 s at most, and release,
-# sockets and guard the rest.
+# Without a session all is gone within 5 s: the walk takes 4 s at most, release and guard the rest.
 LOOK_FOR_ALONE_S = 0.5
 ALONE_LIMIT_S = 4.3
 RETRY_EVERY_S = 1.0  # while idle: to find an adapter, to release what is still on
@@ -63,7 +49,7 @@ class ControlHost:
         self._is_torque_on = False
         self._powered_s = 0.0  # when it came on
         self._is_driving = False
-        self._wanted: SourceName | None = None  # the drive that comes next
+        self._wanted: messages.SourceName | None = None  # the drive that comes next
         self._generation = 0
         self._is_ending = False
         self._is_stop_wanted = False
@@ -150,23 +136,23 @@ class ControlHost:
             rate_hz=hosted.rate_hz,
             clock=self._clock,
         )
-        failure: Failure | None = None
+        failure: messages.Failure | None = None
         try:
             drive.to_rest(source, ending)
         except So101Error as error:
-            failure = Failure.of(error)
+            failure = messages.Failure.of(error)
         finally:
             self._is_driving = False
             self._last_tick = None
             defect = sys.exception()
             if defect is not None:
-                failure = Failure.of(defect)
+                failure = messages.Failure.of(defect)
             elif failure is None and self._cause is not None:
-                failure = Failure.of(self._cause)
+                failure = messages.Failure.of(self._cause)
             torque = self._let_go()
             if is_asked_for:
                 number = self._streams.record.next_number
-                ended = DriveEnded(number, self._generation, torque, failure)
+                ended = messages.DriveEnded(number, self._generation, torque, failure)
                 self._streams.record.tell(ended)
 
     def _look_for_s(self) -> float:
@@ -198,24 +184,22 @@ class ControlHost:
         """Tell the session of a tick."""
         self._last_tick = tick
         self._streams.record.tell(
-            TickTold(self._streams.record.next_number, self._generation, tick)
+            messages.TickTold(self._streams.record.next_number, self._generation, tick)
         )
         if self._publishes_late or tick.phase == "rest":
             self._publish(tick.phase, tick.observed, tick.time_s)
 
-    def _publish(self, phase: ControlPhase, observed: JointSample, now_s: float) -> None:
+    def _publish(self, phase: messages.ControlPhase, observed: JointSample, now_s: float) -> None:
         self._live_number += 1
-        tick = self._last_tick
-        if tick is None:
-            live = Live(self._live_number, now_s, phase, observed)
-        else:
+        live = messages.Live(self._live_number, now_s, phase, observed)
+        if (tick := self._last_tick) is not None:
             state = (tick.lateness_s, tick.missed, tick.health)
-            live = Live(self._live_number, now_s, phase, observed, *state)
+            live = messages.Live(self._live_number, now_s, phase, observed, *state)
         self._streams.publish(live)
 
     def _say(self, sentence: str) -> None:
         now_s = self._clock.now_s()
-        self._streams.record.tell(Said(self._streams.record.next_number, now_s, sentence))
+        self._streams.record.tell(messages.Said(self._streams.record.next_number, now_s, sentence))
         self._log.event("said", now_s, sentence=sentence)
 
     def _let_go(self) -> TorqueStates:
@@ -226,7 +210,7 @@ class ControlHost:
         self._wanted = None
         self._last_cause, self._cause = self._cause or self._last_cause, None
         for asked in self._awaiting_release:
-            asked.answer(Released(torque))
+            asked.answer(messages.Released(torque))
         self._awaiting_release.clear()
         return torque
 
@@ -276,20 +260,20 @@ class ControlHost:
                     asked.answer(self._hosted.facts)
                 case messages.TorqueOn():
                     self._torque_on(now_s)
-                    asked.answer(Done())
+                    asked.answer(messages.Done())
                 case messages.Rearm():
                     self._hosted.limiter.rearm()
-                    asked.answer(Done())
+                    asked.answer(messages.Done())
                 case messages.Drive(source):
                     self._want(source)
-                    asked.answer(Driving(self._generation))
+                    asked.answer(messages.Driving(self._generation))
                 case messages.Stop() | messages.Off() | messages.Bye():
                     self._is_stop_wanted = True
                     self._is_off_wanted |= isinstance(asked.command, messages.Off)
                     self._is_ending |= isinstance(asked.command, messages.Bye)
                     self._awaiting_release.append(asked)
         except So101Error as error:
-            asked.answer(Refused(Failure.of(error)))
+            asked.answer(messages.Refused(messages.Failure.of(error)))
 
     def _torque_on(self, now_s: float) -> None:
         if self._is_driving or self._is_stop_wanted:
@@ -305,7 +289,7 @@ class ControlHost:
         self._powered_s = self._clock.now_s()
         self._log.event("torque on", now_s)
 
-    def _want(self, source: SourceName) -> None:
+    def _want(self, source: messages.SourceName) -> None:
         if (cause := self._cause or self._last_cause) is not None:
             raise cause
         if self._is_driving or self._is_stop_wanted or not self._is_torque_on:

@@ -14,7 +14,7 @@ import pytest
 from control_bench import FAR, FOLDED, HERE, OFF, ON, ArmsBench, is_alive, open_arms, wait_for
 
 from robot.control_client import start_control
-from robot.errors import CalibrationMismatch, ControlLost, NotConnected, So101Error
+from robot.errors import CalibrationMismatch, ControlLost, NotConnected, ServoTimeout, So101Error
 from robot.joint_sample import JointSample
 from robot.loop import Goal, Tick
 from robot.messages import Failure
@@ -361,16 +361,32 @@ def test_an_error_of_a_listener_comes_back_after_the_arm_has_come_to_rest(
     def fail() -> None:
         raise OSError("disk")
 
+    said: list[str] = []
     with arms.control() as (control, _):
         control.torque_on()
         with pytest.raises(OSError, match="disk"):
-            control.drive(listeners=[At(10, fail)])
+            control.drive(listeners=[At(10, fail)], say=said.append)
+        assert said == ["walking to the rest pose"]
         assert arms.torque() == OFF
         control.torque_on()  # and it is ready for the next
         watcher = Watcher()
         control.drive(listeners=[watcher], should_stop=lambda: watcher.has(10))
         assert watcher.driven[0].index == 0
         assert arms.torque() == OFF
+
+
+def test_a_joint_that_falls_silent_is_not_observed(
+    arms: ArmsBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with arms.control() as (control, _):
+        control.observe()
+        arms.ask("fault", "mute", "servo=3")
+        monkeypatch.setattr("robot.control_client.ANSWER_S", 0.3)
+        with pytest.raises(ServoTimeout, match="elbow_flex cannot be read"):
+            control.observe()
+        monkeypatch.undo()
+        arms.ask("clear")
+        control.observe()
 
 
 def test_an_interrupt_lets_go_at_once(arms: ArmsBench) -> None:
