@@ -111,6 +111,18 @@ def test_good_cannot_be_changed_by_whoever_gets_it() -> None:
         GOOD.yielding[0] = True
 
 
+def test_the_first_sample_is_judged_and_no_time_has_passed_before_it() -> None:
+    first = replace(GOOD_SAMPLE, status=bits(0, ANGLE), temperature_celsius=row(1, 70.0, 30.0))
+
+    assert [finding.kind for finding in Watched().judge(first).news] == ["angle"]
+
+
+def test_a_finding_names_its_joint() -> None:
+    health = Watched().judge(replace(GOOD_SAMPLE, status=bits(4, ANGLE)))
+
+    assert health.findings[0].joint == "wrist_roll"
+
+
 # --- silence -------------------------------------------------------------------------------------
 
 
@@ -388,6 +400,11 @@ def test_a_voltage_bit_makes_no_bad_supply_better(watched: Watched) -> None:
     weak = replace(supply(*[4.3] * 6), status=bits(3, VOLTAGE))
 
     assert watched.judge(weak, ticks=40).response is DERATE
+
+
+def test_a_sample_of_fewer_joints_is_a_defect(watched: Watched) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        watched.judge(replace(GOOD_SAMPLE, position_deg=np.zeros(5)))
 
 
 def test_servos_for_12_v_have_bands_of_their_own() -> None:

@@ -47,6 +47,13 @@ def test_a_grade_grows_worse_only_when_that_lasts() -> None:
     assert found == [GO, GO, DERATE, DERATE]
 
 
+def test_a_dwell_is_over_just_when_it_is() -> None:
+    grade = Grade(0.5)
+
+    assert [grade.update(WARN, 0.25) for _ in range(2)] == [GO, WARN]
+    assert Grade(0.5).response is GO
+
+
 def test_a_break_starts_the_dwell_over() -> None:
     grade = Grade(0.3)
 
@@ -109,6 +116,15 @@ def test_trips_before_the_window_do_not_count(between_s: float, expected: Respon
     assert trips.update(True, TICK_S) is expected
 
 
+def test_a_trip_counts_to_the_very_end_of_the_window() -> None:
+    trips = Trips()
+    trip(trips, TRIP_WINDOW_S / 2.0)
+    trips.update(True, 0.0)
+    trips.update(False, TRIP_WINDOW_S / 2.0)
+
+    assert trips.update(True, 0.0) is STOP
+
+
 def test_a_stop_for_trips_ends_with_their_window() -> None:
     trips = Trips()
     for _ in range(3):
@@ -154,6 +170,8 @@ def test_a_fence_stands_on_the_side_of_the_push() -> None:
     fence.put_up(10.0, 1.0)
     assert (fence.is_up, fence.not_below_deg, fence.not_above_deg) == (True, -math.inf, 10.0)
     fence.put_up(10.0, -1.0)
+    assert (fence.is_up, fence.not_below_deg, fence.not_above_deg) == (True, 10.0, math.inf)
+    fence.put_up(10.0, 0.0)
     assert (fence.is_up, fence.not_below_deg, fence.not_above_deg) == (True, 10.0, math.inf)
     fence.take_down()
     assert (fence.is_up, fence.not_below_deg, fence.not_above_deg) == (False, -math.inf, math.inf)
