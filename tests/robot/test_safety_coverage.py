@@ -12,8 +12,8 @@ MODULES = (
     "limit_rules", "limits", "rest", "table",
 )  # fmt: skip
 TESTS = (
-    "arm_heights", "health", "health_rules", "health_watches", "limit_rules", "limits", "rest",
-    "table",
+    "arm_heights", "health", "health_rules", "health_watches", "joint_limiter", "limit_rules",
+    "limits", "rest", "table",
 )  # fmt: skip
 
 
