@@ -180,6 +180,11 @@ class FaultRig:
         for fault in faults:
             self.rig.control.inject(_later(fault), "leader" if on_leader else "follower")
         drive = Drive(self.pair, HealthMonitor(), limiter, listeners, RATE_HZ, self.clock)
+
+        def note(sentence: str) -> None:
+            said.append(sentence)
+            say(sentence)
+
         ending = Ending(
             should_stop=lambda: self.clock.now_s() - began_s >= drive_s,
             is_off_wanted=lambda: self.clock.now_s() - began_s >= off_after_s,
@@ -187,7 +192,7 @@ class FaultRig:
                 calibration, lambda: limiter.last_sent_deg, table_height_m=0.0
             ),
             look_for_s=lambda: 2.0,
-            say=lambda sentence: (said.append(sentence), say(sentence))[0],
+            say=note,
         )
         error: So101Error | None = None
         try:
