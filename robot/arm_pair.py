@@ -12,7 +12,7 @@ from robot.errors import So101Error
 from robot.health import Finding
 from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS, FloatVector
-from robot.port import BYTE_S
+from robot.packets import BYTE_S
 from robot.torque import TorqueStates
 
 # The follower says 13 bytes a servo more than the leader. Asked so much later (less a wake-up),

@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Collection
 
 import numpy as np
 
@@ -55,11 +56,9 @@ class AskedIsSent:
 
     is_ramping = False
 
-    def rearm(self) -> None: ...
+    def rearm(self, joints: Collection[str] = ()) -> None: ...
 
-    def limit(
-        self, goal: Goal, observed: JointSample, health: Health, now_s: float
-    ) -> FloatVector:
+    def limit(self, goal: Goal, observed: JointSample, health: Health, now_s: float) -> FloatVector:
         return goal.position_deg
 
 
