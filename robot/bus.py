@@ -19,6 +19,8 @@ from robot.clock import Clock
 from robot.errors import ServoTimeout
 from robot.joints import JOINTS, SERVO_IDS
 from robot.packets import (
+    BLOCK_MARGIN_S,
+    BLOCK_PATIENCE_S,
     OVERHEAD_BYTES,
     READ,
     WRITE,
@@ -26,6 +28,7 @@ from robot.packets import (
     Decoded,
     SizedRead,
     SyncWrite,
+    block_margin_s,
     frame,
 )
 from robot.port import EEPROM_MARGIN_S, ServoPort
@@ -39,12 +42,6 @@ from robot.registers import (
     encode_sign_magnitude,
 )
 
-# USB and scheduler, beyond wire time, in the loop: after the first, what has come is looked at (a
-# servo that is mute costs this much); until the second, the rest is waited for, but not so long
-# that a tick takes longer than its period. A reply that comes later is told by its length.
-BLOCK_PATIENCE_S = 0.0015
-BLOCK_MARGIN_S = 0.005
-_MARGIN_OF_PERIOD = 0.4
 # Quiet after a missing acknowledgement, longer than any seen to be late: it has no length to tell
 # it by. What it acknowledges is read back wherever it matters.
 QUIET_S = 0.02
@@ -58,11 +55,6 @@ def joint_name(servo_id: int) -> str:
         if servo_id in SERVO_IDS
         else f"servo {servo_id}"
     )
-
-
-def block_margin_s(period_s: float) -> float:
-    """Return how long beyond wire time a loop of this period waits for replies."""
-    return min(max(_MARGIN_OF_PERIOD * period_s, BLOCK_PATIENCE_S), BLOCK_MARGIN_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,23 @@ LONGEST_RETURN_DELAY_S = 254 * 2e-6  # register 7 at its largest
 TURNAROUND_S = 100e-6  # a servo's own, beyond its return delay [10..100 us is plausible]
 # Lengths of one block read: how many unanswered requests can be told apart from the next one.
 SIZES = 16
+# USB and scheduler, beyond wire time, in the loop: after the first, what has come is looked at (a
+# servo that is mute costs this much); until the second, the rest is waited for, but not so long
+# that a tick takes longer than its period. A reply that comes later is told by its length.
+BLOCK_PATIENCE_S = 0.0015
+BLOCK_MARGIN_S = 0.005
+_MARGIN_OF_PERIOD = 1 / 3
 
 WRITE = 0x03
 READ = 0x02
 _SYNC_READ = 0x82
 _SYNC_WRITE = 0x83
 OVERHEAD_BYTES = 6  # FF FF id len error ... checksum
+
+
+def block_margin_s(period_s: float) -> float:
+    """Return how long beyond wire time a loop of this period waits for replies."""
+    return min(max(_MARGIN_OF_PERIOD * period_s, BLOCK_PATIENCE_S), BLOCK_MARGIN_S)
 
 
 def frame(servo_id: int, instruction: int, parameters: bytes) -> bytes:

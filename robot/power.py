@@ -40,7 +40,7 @@ class PowerWatch:
     def __init__(self, bus: ServoBus, calibration: Calibration) -> None:
         self._bus = bus
         self._calibration = calibration
-        self._block = BlockRead(_POWER, SERVO_IDS)
+        self._block = BlockRead(_POWER, SERVO_IDS, return_delays_s=0.0)  # as `configure` left them
         self._ticks = 0
         self.suspects: set[int] = set()  # servo ids that get no goals
 
@@ -64,7 +64,8 @@ class PowerWatch:
             return ()
         self._ticks = 0
         findings: list[Finding] = []
-        reply = self._bus.read_block(self._block)
+        self._bus.request(self._block)  # as the loop does: who stays mute is not waited for
+        reply = self._bus.collect(self._block)
         for servo_id, data in reply.data.items():
             is_torque_on, is_set_up = data[0] != 0, data[1] != 0
             if is_torque_on and is_set_up:

@@ -130,7 +130,7 @@ def test_a_sample_is_in_degrees_and_carries_the_time_of_its_transaction(
     sample = follower.read()
 
     assert np.allclose(sample.position_deg[0], (2048 - 10 - 2000) * 360 / 4095, atol=0.05)
-    assert np.all((sample.time_s > before_s) & (sample.time_s < bench.clock.now_s()))
+    assert np.all((sample.time_s >= before_s) & (sample.time_s < bench.clock.now_s()))
     assert np.all(sample.voltage_v > 5.0)
     assert sample.status == (0,) * 6
 

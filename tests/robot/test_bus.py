@@ -4,11 +4,10 @@ import pytest
 import scservo_sdk
 from arm_bench import ArmBench
 
-from robot.bus import BLOCK_PATIENCE_S, block_margin_s
 from robot.bus_faults import ASK_AGAIN_S, OWED_S, SHARED_COUNT
 from robot.errors import NotConnected, PortBusy, ServoTimeout
 from robot.joints import SERVO_IDS
-from robot.packets import SIZES, BlockRead, frame
+from robot.packets import BLOCK_PATIENCE_S, SIZES, BlockRead, block_margin_s, frame
 from robot.registers import (
     GOAL_POSITION,
     HOMING_OFFSET,

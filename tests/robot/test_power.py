@@ -238,3 +238,19 @@ def test_a_joint_a_little_outside_its_range_does_not_step_when_powered(
     assert setpoints[-1] == present + out_ticks
     assert max(abs(np.diff(setpoints))) <= 46.0 / DEG_PER_TICK * 0.001 + 1e-6
     assert bench.bank.register(2, GOAL_VELOCITY) == 0
+
+
+@pytest.mark.parametrize("rate_hz", [100, 200])
+@pytest.mark.parametrize("mute", [1, 6])
+def test_a_whole_tick_stays_within_its_period_with_a_mute_joint(
+    bench: ArmBench, follower: Follower, rate_hz: int, mute: int
+) -> None:
+    start_s = bench.clock.now_s() + 0.1
+    for tick in range(2 * rate_hz):
+        bench.clock.sleep_until(start_s + tick / rate_hz)
+        if tick == 20:
+            bench.bank.unplugged = {mute}
+        follower.send_deg(follower.read().position_deg)
+        follower.restore_power()
+
+        assert bench.clock.now_s() < start_s + (tick + 1) / rate_hz
