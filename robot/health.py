@@ -57,6 +57,10 @@ _SENTENCES: dict[tuple[str, Response], str] = {
         "{joint} switched itself off for heat at {value:.0f} °C: let it cool down, then start again"
     ),
     ("stall", Response.WARN): "{joint} is blocked and was backed off: see what it pushes against",
+    ("stall", Response.DERATE): (
+        "{joint} strains on and on: take away what it pushes against or carries; the arm goes "
+        "slowly until then"
+    ),
     ("grip", Response.GO): "the gripper holds on with less force, so as not to trip",
     ("voltage", Response.WARN): "{joint} has {value:.1f} V: check the power supply and its plug",
     ("voltage", Response.DERATE): (
@@ -159,6 +163,7 @@ class HealthMonitor:
             observed.current_ma.tolist(),
             strict=True,
         )
+        heard: list[int] = []
         for index, row in enumerate(rows):
             watch, time_s, status, celsius, position_deg, goal_deg, speed_deg_s, load, current = row
             is_heard = time_s > watch.heard_s
@@ -167,6 +172,7 @@ class HealthMonitor:
             self._note(index, "silence", rules.silence_response(silent_s))
             if not is_heard:
                 continue  # nothing else is known of it
+            heard.append(index)
             self._judge_bits(index, watch, status, celsius, passed_s)
             heat = rules.temperature_response(celsius, watch.heat.response)
             self._note(index, "temperature", watch.heat.update(heat, passed_s), celsius)
@@ -177,9 +183,10 @@ class HealthMonitor:
                 error_deg = goal_deg - position_deg
                 is_stalled = rules.is_stalled(current, load, error_deg, speed_deg_s)
                 stall = self._stalls[index]
-                stall.update(is_stalled, position_deg, goal_deg, passed_s)
-                self._note(index, "stall", Response.WARN if stall.is_shown else Response.GO)
-        self._judge_supply(observed, passed_s)
+                stall.update(is_stalled, load, position_deg, goal_deg, passed_s)
+                self._note(index, "stall", stall.response)
+        if heard:
+            self._judge_supply(observed, heard, passed_s)
         self._raise_news()
         return self._health(observed) if self._present else GOOD
 
@@ -200,20 +207,21 @@ class HealthMonitor:
         current = watch.current.update(bool(status & _BIT["current"]), passed_s)
         self._note(index, "current", current)
 
-    def _judge_supply(self, observed: JointSample, passed_s: float) -> None:
-        """Judge the volts of the worst joint: the supply is one."""
-        volts = observed.voltage_v.tolist()
+    def _judge_supply(self, observed: JointSample, heard: list[int], passed_s: float) -> None:
+        """Judge the volts of the worst joint that was heard: the supply is one."""
+        all_volts: list[float] = observed.voltage_v.tolist()
+        volts = [all_volts[index] for index in heard]
         lowest_v, highest_v = min(volts), max(volts)
         low, high = self._low, self._high
         low.update(rules.low_voltage_response(lowest_v, self._voltage, low.response), passed_s)
         high.update(rules.high_voltage_response(highest_v, self._voltage, high.response), passed_s)
         response = max(low.response, high.response)
-        index = volts.index(highest_v if high.response > low.response else lowest_v)
+        place = volts.index(highest_v if high.response > low.response else lowest_v)
         if response is Response.GO:
-            flags = [bool(status & _BIT["voltage"]) for status in observed.status]
+            flags = [bool(observed.status[index] & _BIT["voltage"]) for index in heard]
             if any(flags):
-                response, index = Response.WARN, flags.index(True)
-        self._note(index, "voltage", response, volts[index])
+                response, place = Response.WARN, flags.index(True)
+        self._note(heard[place], "voltage", response, volts[place])
 
     def _note_grip(self) -> None:
         """Say that the grip was loosened: the gripper's work, and no fault."""

@@ -7,6 +7,7 @@ under its own weight nor keeps its person from turning round.
 import math
 
 from robot import health_rules as rules
+from robot.health_rules import Response
 from robot.health_timers import Lasting
 
 
@@ -29,6 +30,10 @@ class Fence:
         self.is_up = False
         self.not_below_deg, self.not_above_deg = -math.inf, math.inf
 
+    def behind_deg(self, position_deg: float) -> float:
+        """Return how far a joint is from the fence, on the side where it may be."""
+        return min(position_deg - self.not_below_deg, self.not_above_deg - position_deg)
+
     def is_left(self, goal_deg: float) -> bool:
         """Tell whether a goal has turned round and gone back from the fence."""
         back_deg = rules.FENCE_LEFT_DEG
@@ -38,34 +43,51 @@ class Fence:
 class StallWatch:
     """Back a joint off that strains towards a goal it does not come nearer to.
 
-    It may try again after a while, or as soon as the goal turned round.
+    It may try again after a while, or as soon as the goal turned round. One that sinks when it is
+    backed off carries a load: it is left alone, for it would sink and be lifted for ever.
     """
 
-    __slots__ = ("_fenced", "_free", "_stalled", "fence", "is_shown")
+    __slots__ = ("_fenced", "_free", "_is_carrying", "_stalled", "_times", "fence")
 
     def __init__(self) -> None:
         self.fence = Fence()
-        self.is_shown = False
         self._stalled = Lasting()
         self._free = Lasting()
         self._fenced = Lasting()
+        self._times = 0  # it was backed off since it was free
+        self._is_carrying = False
+
+    @property
+    def response(self) -> Response:
+        """What the joint asks for, until it was free for a while."""
+        if self._is_carrying or self._times >= rules.STALLS_TO_DERATE:
+            return Response.DERATE
+        return Response.WARN if self._times else Response.GO
 
     def update(
-        self, is_stalled: bool, position_deg: float, goal_deg: float, passed_s: float
+        self,
+        is_stalled: bool,
+        load_pct: float,
+        position_deg: float,
+        goal_deg: float,
+        passed_s: float,
     ) -> None:
         """Take note of one sample and of the goal that the joint had then."""
         stalled_s = self._stalled.update(is_stalled, passed_s)
         fence = self.fence
         fenced_s = self._fenced.update(fence.is_up, passed_s)
         if fence.is_up:
-            if fenced_s > rules.STALL_RETRY_S or fence.is_left(goal_deg):
+            self._is_carrying = rules.is_carrying(fence.behind_deg(position_deg), load_pct)
+            is_over = self._is_carrying or fenced_s > rules.STALL_RETRY_S
+            if is_over or fence.is_left(goal_deg):
                 fence.take_down()
-        elif stalled_s >= rules.STALL_S:
+        elif stalled_s >= rules.STALL_S and not self._is_carrying:
             way_deg = math.copysign(rules.STALL_BACK_OFF_DEG, goal_deg - position_deg)
             fence.put_up(position_deg + way_deg, way_deg)
-            self.is_shown = True
+            self._times += 1
         if self._free.update(not (fence.is_up or is_stalled), passed_s) > rules.STALL_CLEAR_S:
-            self.is_shown = False
+            self._times = 0
+            self._is_carrying = False
 
 
 class GripWatch:

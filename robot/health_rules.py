@@ -62,6 +62,11 @@ STALL_ERROR_DEG = 3.0
 STANDING_DEG_S = 2.0
 STALL_S = 0.3
 STALL_BACK_OFF_DEG = 1.0  # left between goal and joint, on the side it pushed to
+# A joint that sinks by so much behind where it was backed off, with so much duty, was not blocked:
+# it carries. An obstacle that gives way pushes less the farther it comes.
+CARRIES_BACK_DEG = 2.0
+CARRIES_LOAD_PCT = 30.0
+STALLS_TO_DERATE = 4  # without having been free in between
 STALL_RETRY_S = 2.0  # then it may try again, by the ramp
 STALL_CLEAR_S = 1.5  # not stalled for so long after a retry, a joint is free again
 FENCE_LEFT_DEG = 1.0  # a goal that went back by so much from where it was held has turned round
@@ -137,6 +142,12 @@ def is_stalled(current_ma: float, load_pct: float, error_deg: float, speed_deg_s
         and abs(error_deg) > STALL_ERROR_DEG
         and abs(speed_deg_s) < STANDING_DEG_S
     )
+
+
+def is_carrying(behind_deg: float, load_pct: float) -> bool:
+    """Tell by how far it is behind its fence whether a joint that was backed off carries a load."""
+    is_back = behind_deg > STALL_BACK_OFF_DEG + CARRIES_BACK_DEG
+    return is_back and abs(load_pct) > CARRIES_LOAD_PCT
 
 
 def is_squeezing(load_pct: float, speed_deg_s: float) -> bool:

@@ -28,6 +28,8 @@ class Grade:
 
     def __init__(self, dwell_s: float) -> None:
         self._dwell_s = dwell_s
+        self.response: Response
+        self._mildest: Response
         self._settle(Response.GO)
 
     def update(self, wanted: Response, passed_s: float) -> Response:

@@ -8,6 +8,7 @@ import pytest
 from arm_bench import CALIBRATION, ArmBench
 from hypothesis import given
 from hypothesis import strategies as st
+from world_bench import WorldBench
 
 from robot.arm import Follower
 from robot.errors import JointLost, ServoFault
@@ -375,6 +376,32 @@ def test_a_wrong_supply_stops(watched: Watched, volts: float, joint: int, words:
         watched.judge(replace(GOOD_SAMPLE, voltage_v=row(joint, volts, 6.5)), ticks=40)
 
 
+@pytest.mark.parametrize("volts", [4.0, 16.0])
+def test_the_volts_of_a_silent_joint_are_old_and_not_judged(watched: Watched, volts: float) -> None:
+    old = replace(supply(*[6.5] * 2, volts, *[6.5] * 3), status=bits(2, VOLTAGE))
+
+    watched.judge(old, silent=(2,), ticks=ticks_of(0.4))
+
+    assert "voltage" not in watched.told
+
+
+def test_when_no_joint_is_heard_the_supply_stays_as_it_was(watched: Watched) -> None:
+    weak = supply(*[4.2] * 6)
+    watched.judge(weak, ticks=ticks_of(VOLTAGE_DWELL_S) + 1)
+
+    health = watched.judge(weak, silent=range(6), ticks=ticks_of(0.4))
+
+    assert "voltage" in {finding.kind for finding in health.findings}
+
+
+def test_the_joint_named_for_the_supply_is_one_that_was_heard(watched: Watched) -> None:
+    weak = supply(6.5, 6.5, 4.0, 6.5, 4.4, 6.5)
+
+    health = watched.judge(weak, silent=(2,), ticks=ticks_of(0.4))
+
+    assert [f.joint for f in health.findings if f.kind == "voltage"] == ["wrist_roll"]
+
+
 @pytest.mark.parametrize("volts", [4.3, 12.0])
 def test_a_poor_supply_derates(watched: Watched, volts: float) -> None:
     health = watched.judge(replace(GOOD_SAMPLE, voltage_v=np.full(6, volts)), ticks=40)
@@ -560,8 +587,9 @@ def test_a_blocked_joint_is_backed_off_and_tries_again(bench: ArmBench) -> None:
     ticks = drive(bench, row(2, 30.0), 12.0)
 
     loads = np.array([abs(tick.observed.load_pct[2]) for tick in ticks])
-    told = [finding.kind for tick in ticks for finding in tick.news]
-    assert told == ["stall"]  # once, though it tried more than once
+    told = [(finding.kind, finding.response) for tick in ticks for finding in tick.news]
+    # Once, though it tried more than once, and once more when it did not stop trying.
+    assert told == [("stall", WARN), ("stall", DERATE)]
     assert np.count_nonzero(np.diff((loads > 60.0).astype(int)) == 1) >= 3
     assert np.count_nonzero(loads > 60.0) < len(loads) / 2
     assert not any(tick.observed.status[2] for tick in ticks)
@@ -590,3 +618,37 @@ def test_a_latched_overload_is_cleared_by_yielding(bench: ArmBench) -> None:
 
     assert sum(bool(health.yielding[1]) for health in healths) == 1
     assert follower.read().status[1] == 0
+
+
+def test_a_joint_that_carries_more_than_it_can_does_not_sink_and_bounce() -> None:
+    start = np.array([0.0, 30.0, -30.0, 0.0, 0.0, 20.0])
+    world = WorldBench(arm_deg=start)
+    begin_s = world.clock.now_s()
+    ticks: list[Tick] = []
+
+    class Ticks:
+        def on_tick(self, tick: Tick) -> None:
+            ticks.append(tick)
+            if len(ticks) == 100:
+                world.clock.bank.push(2, 1.2)
+
+    class Stays:
+        def goal(self, observed: JointSample, now_s: float) -> Goal:
+            return Goal(start, now_s)
+
+    turn_until(
+        lambda: world.clock.now_s() > begin_s + 7.0,
+        arm=world.follower,
+        source=Stays(),
+        monitor=HealthMonitor(),
+        limiter=GoalLimiter(world.calibration, rate_hz=RATE_HZ, max_speed_deg_s=270.0),
+        listeners=[Ticks()],
+        rate_hz=RATE_HZ,
+        clock=world.clock,
+    )
+
+    told = [(finding.kind, finding.response) for tick in ticks for finding in tick.news]
+    places = np.array([tick.observed.position_deg[1] for tick in ticks])
+    assert told == [("stall", WARN), ("stall", DERATE)]
+    assert places.max() < 52.0  # 44 where it first came to a stand
+    assert np.ptp(places[400:]) < 1.0

@@ -6,6 +6,8 @@ import pytest
 
 from robot.health_fences import Fence, GripWatch, StallWatch
 from robot.health_rules import (
+    CARRIES_BACK_DEG,
+    CARRIES_LOAD_PCT,
     FENCE_LEFT_DEG,
     GRIP_LOST_S,
     GRIP_SETTLE_S,
@@ -15,6 +17,7 @@ from robot.health_rules import (
     STALL_CLEAR_S,
     STALL_RETRY_S,
     STALL_S,
+    STALLS_TO_DERATE,
     TRIP_SHOWN_S,
     TRIP_WINDOW_S,
     Response,
@@ -163,6 +166,16 @@ def test_how_long_a_bit_was_set_is_forgotten_when_it_clears() -> None:
 # --- fences --------------------------------------------------------------------------------------
 
 
+def test_how_far_a_joint_is_behind_a_fence() -> None:
+    fence = Fence()
+    assert fence.behind_deg(3.0) == math.inf
+
+    fence.put_up(10.0, 1.0)
+    assert fence.behind_deg(7.0) == 3.0
+    fence.put_up(10.0, -1.0)
+    assert fence.behind_deg(7.0) == -3.0
+
+
 def test_a_fence_stands_on_the_side_of_the_push() -> None:
     fence = Fence()
     assert (fence.is_up, fence.not_below_deg, fence.not_above_deg) == (False, -math.inf, math.inf)
@@ -194,30 +207,34 @@ def test_a_fence_is_left_by_a_goal_that_turned_round(
 # --- stalls --------------------------------------------------------------------------------------
 
 
+def is_shown(watch: StallWatch) -> bool:
+    return watch.response is not GO
+
+
 def stalled(way: float = 1.0) -> StallWatch:
     """A joint that stands at 20, blocked on its way to 30 (or 10), just backed off."""
     watch = StallWatch()
-    watch.update(True, 20.0, 20.0 + way * 10.0, STALL_S)
+    watch.update(True, 0.0, 20.0, 20.0 + way * 10.0, STALL_S)
     return watch
 
 
 def retrying() -> StallWatch:
     """The same joint when it just may try again."""
     watch = stalled()
-    watch.update(False, 20.0, 21.0, STALL_RETRY_S)
-    watch.update(False, 20.0, 21.0, TICK_S)
+    watch.update(False, 0.0, 20.0, 21.0, STALL_RETRY_S)
+    watch.update(False, 0.0, 20.0, 21.0, TICK_S)
     assert not watch.fence.is_up
     return watch
 
 
 def test_a_joint_is_backed_off_after_a_while_and_not_before() -> None:
     watch = StallWatch()
-    watch.update(True, 20.0, 30.0, STALL_S - 1e-6)
-    assert (watch.fence.is_up, watch.is_shown) == (False, False)
+    watch.update(True, 0.0, 20.0, 30.0, STALL_S - 1e-6)
+    assert (watch.fence.is_up, is_shown(watch)) == (False, False)
 
-    watch.update(True, 20.0, 30.0, 1e-6)
+    watch.update(True, 0.0, 20.0, 30.0, 1e-6)
 
-    assert (watch.fence.is_up, watch.is_shown) == (True, True)
+    assert (watch.fence.is_up, is_shown(watch)) == (True, True)
 
 
 @pytest.mark.parametrize("way", [1.0, -1.0])
@@ -232,35 +249,35 @@ def test_it_is_backed_off_to_a_degree_beyond_where_it_stands(way: float) -> None
 def test_the_fence_stands_still_when_the_joint_sags() -> None:
     watch = stalled()
 
-    watch.update(True, 12.0, 21.0, 0.5)
+    watch.update(True, 0.0, 12.0, 21.0, 0.5)
 
     assert watch.fence.not_above_deg == 20.0 + STALL_BACK_OFF_DEG
 
 
 def test_a_stall_is_over_when_the_goal_turns_round() -> None:
     watch = stalled()
-    watch.update(False, 20.0, 20.0, TICK_S)
+    watch.update(False, 0.0, 20.0, 20.0, TICK_S)
     assert watch.fence.is_up
 
-    watch.update(False, 20.0, 19.9, TICK_S)
+    watch.update(False, 0.0, 20.0, 19.9, TICK_S)
 
     assert not watch.fence.is_up
 
 
 def test_a_joint_may_try_again_after_a_while_and_not_before() -> None:
     watch = stalled()
-    watch.update(False, 20.0, 21.0, STALL_RETRY_S)
+    watch.update(False, 0.0, 20.0, 21.0, STALL_RETRY_S)
 
     assert watch.fence.is_up
     assert not retrying().fence.is_up
-    assert retrying().is_shown
+    assert is_shown(retrying())
 
 
 def test_the_time_of_a_second_fence_counts_from_its_own_beginning() -> None:
     watch = retrying()
-    watch.update(True, 20.0, 30.0, STALL_S)
+    watch.update(True, 0.0, 20.0, 30.0, STALL_S)
 
-    watch.update(False, 20.0, 21.0, STALL_RETRY_S - TICK_S)
+    watch.update(False, 0.0, 20.0, 21.0, STALL_RETRY_S - TICK_S)
 
     assert watch.fence.is_up
 
@@ -268,21 +285,72 @@ def test_the_time_of_a_second_fence_counts_from_its_own_beginning() -> None:
 def test_a_stall_is_told_of_until_the_joint_was_free_for_a_while() -> None:
     watch = retrying()
 
-    watch.update(False, 21.0, 22.0, STALL_CLEAR_S - TICK_S)
-    before = watch.is_shown
-    watch.update(False, 22.0, 23.0, 2 * TICK_S)
+    watch.update(False, 0.0, 21.0, 22.0, STALL_CLEAR_S - TICK_S)
+    before = is_shown(watch)
+    watch.update(False, 0.0, 22.0, 23.0, 2 * TICK_S)
 
-    assert [before, watch.is_shown] == [True, False]
+    assert [before, is_shown(watch)] == [True, False]
 
 
 def test_a_joint_that_stalls_again_was_not_free() -> None:
     watch = retrying()
 
     for _ in range(5):
-        watch.update(False, 20.0, 22.0, STALL_CLEAR_S - 2 * TICK_S)
-        watch.update(True, 20.0, 30.0, TICK_S)
+        watch.update(False, 0.0, 20.0, 22.0, STALL_CLEAR_S - 2 * TICK_S)
+        watch.update(True, 0.0, 20.0, 30.0, TICK_S)
 
-    assert watch.is_shown
+    assert is_shown(watch)
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_a_joint_that_sinks_loaded_when_backed_off_carries_and_is_let_pull_again(
+    way: float,
+) -> None:
+    watch = stalled(way)
+    load_pct = 40.0 * way
+
+    watch.update(False, load_pct, 20.0 - way * CARRIES_BACK_DEG, 20.0 + way, TICK_S)
+    assert (watch.fence.is_up, watch.response) == (True, WARN)
+    watch.update(False, load_pct, 20.0 - way * (CARRIES_BACK_DEG + 0.1), 20.0 + way, TICK_S)
+    assert (watch.fence.is_up, watch.response) == (False, DERATE)
+    for _ in range(5):
+        watch.update(True, 2.0 * load_pct, 20.0, 20.0 + way * 10.0, 1.0)
+
+    assert (watch.fence.is_up, watch.response) == (False, DERATE)
+
+
+def test_a_joint_that_carries_no_more_is_free_after_a_while_and_may_be_blocked_again() -> None:
+    watch = stalled()
+    watch.update(False, 40.0, 15.0, 21.0, TICK_S)
+    watch.update(False, 5.0, 29.0, 30.0, STALL_CLEAR_S)
+    watch.update(False, 5.0, 29.0, 30.0, TICK_S)
+    assert watch.response is GO
+
+    watch.update(True, 70.0, 29.0, 40.0, STALL_S)
+
+    assert (watch.fence.is_up, watch.response) == (True, WARN)
+
+
+def test_a_joint_that_is_pushed_back_without_load_stays_backed_off() -> None:
+    watch = stalled()
+
+    watch.update(False, CARRIES_LOAD_PCT, 10.0, 21.0, TICK_S)
+
+    assert watch.fence.is_up
+
+
+def test_a_joint_that_is_blocked_time_after_time_derates_until_it_is_free() -> None:
+    watch = StallWatch()
+    found: list[Response] = []
+    for _ in range(STALLS_TO_DERATE):
+        watch.update(True, 70.0, 20.0, 30.0, STALL_S)
+        found.append(watch.response)
+        watch.update(False, 5.0, 20.0, 21.0, STALL_RETRY_S)
+        watch.update(False, 5.0, 20.0, 21.0, TICK_S)
+
+    assert found == [WARN] * (STALLS_TO_DERATE - 1) + [DERATE]
+    watch.update(False, 5.0, 25.0, 26.0, STALL_CLEAR_S + TICK_S)
+    assert watch.response is GO
 
 
 # --- grips ---------------------------------------------------------------------------------------
