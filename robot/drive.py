@@ -114,16 +114,14 @@ class Drive:
                 self._sink(ending)
             elif not isinstance(error, NotConnected) or self._find_again(ending):
                 self._walk(ending)
-        except JointLost as second:
-            _tell(ending, str(second))
-            self._sink(ending)
         except NotConnected as second:
             if isinstance(error, NotConnected):
                 _tell(ending, f"the arm could not walk to rest: {second}")
             else:  # unplugged on the way
                 self._come_to_rest(second, ending)
-        except So101Error as second:
-            _tell(ending, f"the arm could not walk to rest: {second}")
+        except So101Error as second:  # a joint lost on the way, or a stranger on the bus
+            _tell(ending, f"the arm cannot walk to rest: {second}")
+            self._sink(ending)
 
     def _walk(self, ending: Ending) -> None:
         """Walk to the rest pose; a fault that asks for a stop is being obeyed already."""
@@ -142,11 +140,11 @@ class Drive:
             phase="rest",
         )
         if not (rest.has_arrived or ending.is_off_wanted()):
-            _tell(ending, "the arm did not get to its rest pose: it sinks, support it")
-            self.arm.sink(self.clock, ending.is_off_wanted)
+            _tell(ending, "the arm did not get to its rest pose")
+            self._sink(ending)
 
     def _sink(self, ending: Ending) -> None:
-        _tell(ending, "a joint is lost: the arm sinks, support it")
+        _tell(ending, "the arm sinks: support it")
         self.arm.sink(self.clock, ending.is_off_wanted)
 
     def _find_again(self, ending: Ending) -> bool:
