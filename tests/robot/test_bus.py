@@ -177,7 +177,7 @@ def test_a_reply_that_arrives_with_the_next_request_is_never_taken_for_its_answe
 
 
 @pytest.mark.parametrize(
-    "late_s", [0.004, 0.012, 0.03, 0.06, 0.09, 0.15, 0.201, 0.24, 0.32, 0.4, 0.48, 0.56, 0.6]
+    "late_s", [0.004, 0.012, 0.03, 0.06, 0.09, 0.15, 0.201, 0.2397, 0.32, 0.3997, 0.48, 0.5597, 0.6]
 )
 @pytest.mark.parametrize("rate_hz", [50, 100, 200])
 def test_however_late_a_reply_is_no_tick_ever_gets_the_value_of_another(
@@ -216,6 +216,23 @@ def test_a_line_that_stays_late_never_gives_a_tick_the_value_of_another(
             data = bench.bus.collect(goals).data
             assert {int.from_bytes(v, "little") for v in data.values()} <= {1000 + tick}
         start_s = bench.clock.now_s() + 2.0
+
+
+@pytest.mark.parametrize("rate_hz", [50, 100, 200])
+def test_one_late_batch_up_to_the_longest_silence_is_never_taken_for_a_later_one(
+    rate_hz: int,
+) -> None:
+    """It arrives within the wait of a later tick, which asks for the shortest length again."""
+    goals = BlockRead(GOAL_POSITION, SERVO_IDS)
+    for late_ticks in range(1, int(0.6 * rate_hz), 3):
+        bench = ArmBench()
+        bench.bus.read_block(POSITIONS)
+        for tick in range(5 + late_ticks):
+            bench.clock.sleep_until(1.0 + tick / rate_hz)
+            bench.bus.write_goals([1000 + tick] * 6)
+            bench.line.late_s = late_ticks / rate_hz - 0.0003 if tick == 3 else 0.0
+            data = bench.bus.read_block(goals).data
+            assert {int.from_bytes(v, "little") for v in data.values()} <= {1000 + tick}
 
 
 def test_single_reads_after_a_late_one_get_their_own_register(bench: ArmBench) -> None:
@@ -360,9 +377,10 @@ def test_a_sample_is_never_younger_than_what_the_servos_did(
 
     def note(packet: bytes, now_s: float, baudrate: int) -> list[Reply]:
         taken_s.append(now_s)
-        return handle(packet, now_s, baudrate)
+        replies: list[Reply] = handle(packet, now_s, baudrate)
+        return replies
 
-    bench.line.faults.handle = note  # type: ignore[method-assign]
+    bench.line.faults.handle = note
     for _ in range(20):
         bench.bus.port.send(bytes(busy_bytes))
         reply = bench.bus.read_block(POSITIONS)
@@ -417,8 +435,8 @@ def test_a_servo_that_was_mute_for_long_is_believed_as_soon_as_it_is_asked_again
     bench: ArmBench, rate_hz: int
 ) -> None:
     block = BlockRead(STATE_BLOCK, SERVO_IDS, return_delays_s=0.0)
-    for mute in ({3}, set(SERVO_IDS)):
-        bench.bank.unplugged = mute
+    for mute in ((3,), SERVO_IDS):
+        bench.bank.unplugged = set(mute)
         loop_times(bench, block, rate_hz, 2 * rate_hz)
         bench.bank.unplugged = set()
         back_s = bench.clock.now_s()

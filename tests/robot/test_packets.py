@@ -303,3 +303,10 @@ def test_a_servo_before_a_late_reply_of_one_that_was_not_asked_is_heard() -> Non
     packets.insert(2, frame(3, 0, bytes(17)))
 
     assert sorted(sized.decode(b"".join(packets)).data) == [1, 2, 4, 5, 6]
+
+
+def test_behind_the_last_servo_of_the_chain_no_byte_may_be_left_over() -> None:
+    packets = replies(STATES, [bytes(15)] * 6)
+    del packets[0]
+
+    assert sorted(STATES.decode(b"".join(packets) + b"\xff").data) == [2, 3, 4, 5]
