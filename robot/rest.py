@@ -114,7 +114,8 @@ class RestGoals:
     def _lay_out(self, start_deg: FloatVector) -> None:
         """Lay the path, and how long it is."""
         end_deg = np.append(self._rest_deg, start_deg[GRIPPER])
-        self._rows_deg = np.array([start_deg, *self._way_round(start_deg, end_deg), end_deg])
+        rows_deg = [start_deg, *self._way_round(start_deg, end_deg), end_deg]
+        self._rows_deg: FloatVector = np.array(rows_deg)
         steps_deg = np.abs(np.diff(self._rows_deg, axis=0)).max(axis=1)
         self._places_deg = np.concatenate([[0.0], np.cumsum(steps_deg)])
         self._length_deg = float(self._places_deg[-1])
@@ -146,8 +147,9 @@ class RestGoals:
         return []
 
     def _at(self, place_deg: float) -> FloatVector:
+        columns: list[FloatVector] = list(self._rows_deg.T)
         return np.array(
-            [np.interp(place_deg, self._places_deg, joint) for joint in self._rows_deg.T]
+            [float(np.interp(place_deg, self._places_deg, column)) for column in columns]
         )
 
 

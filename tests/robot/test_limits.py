@@ -343,6 +343,7 @@ def test_a_joint_outside_its_range_is_led_back_at_the_ramps_speed(
 
 def test_goals_stay_near_a_joint_that_does_not_follow() -> None:
     limiter = new_limiter()
+    sent: FloatVector = np.zeros(6)
     for tick in range(600):
         now_s = tick / RATE_HZ
         sent = limiter.limit(Goal(np.full(6, 80.0), now_s), sample(np.zeros(6)), GOOD, now_s)

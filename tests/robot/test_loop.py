@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
@@ -14,11 +14,12 @@ from robot.clock import Clock
 from robot.errors import LimitRefused, NotConnected
 from robot.health import Health, HealthMonitor
 from robot.joint_sample import JointSample
-from robot.joints import SERVO_IDS, Calibration, FloatVector, deg_to_ticks, ticks_to_deg
+from robot.joints import JOINTS, SERVO_IDS, Calibration, FloatVector, deg_to_ticks, ticks_to_deg
 from robot.limits import GoalLimiter
 from robot.loop import Goal, Tick, run_control_loop
 from robot.registers import GOAL_POSITION, TORQUE_ENABLE
 from robot.torque import TorqueStates
+from sim.faults import Fault
 from teleop.leader import LeaderGoals
 
 RATE_HZ = 100.0
@@ -340,3 +341,23 @@ def test_a_turn_enters_the_control_modules_and_the_source_in_use_and_nothing_els
     # sim/ and the bench are the arms themselves, behind the wire; the listener is this file's own.
     control = {path for path in found if not path.startswith(("sim/", "tests/", ".venv/"))}
     assert control == CONTROL | {"teleop/leader.py"}
+
+
+def test_only_joints_that_were_set_up_again_start_anew(loop: Loop) -> None:
+    """The others keep their goals: an arm that sags must not be told to stay where it sags to."""
+    asked: list[set[str]] = []
+
+    class Noting(LoggedLimiter):
+        def rearm(self, joints: Collection[str] = JOINTS) -> None:
+            asked.append(set(joints))
+            super().rearm(joints)
+
+    loop.limiter = Noting(loop.log)
+    loop.bench.line.faults.add(Fault("brownout", servo=3, duration_s=0.1))
+
+    loop.run(1)
+    asked.clear()  # all of them, for the first goal
+    loop.follower.torque_on()
+    loop.run(60)
+
+    assert asked == [{"elbow_flex"}]
