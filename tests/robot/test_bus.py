@@ -375,9 +375,9 @@ def test_a_sample_is_never_younger_than_what_the_servos_did(
     taken_s: list[float] = []
     handle = bench.line.faults.handle
 
-    def note(packet: bytes, now_s: float, baudrate: int) -> list[Reply]:
+    def note(packet: bytes, now_s: float, baud_hz: int = 1_000_000) -> list[Reply]:
         taken_s.append(now_s)
-        replies: list[Reply] = handle(packet, now_s, baudrate)
+        replies: list[Reply] = handle(packet, now_s, baud_hz)
         return replies
 
     bench.line.faults.handle = note
