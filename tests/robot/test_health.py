@@ -415,6 +415,12 @@ def test_the_joint_with_most_is_named_when_that_is_worse(watched: Watched) -> No
     assert health.findings[0].sentence.startswith("wrist_flex has 12.0 V: the arm goes slowly")
 
 
+def test_of_a_poor_and_a_high_voltage_the_poor_one_is_named(watched: Watched) -> None:
+    health = watched.judge(supply(6.5, 8.2, 4.5, 6.5, 6.5, 6.5), ticks=40)
+
+    assert health.findings[0].sentence.startswith("elbow_flex has 4.5 V")
+
+
 def test_a_voltage_bit_alone_is_a_warning_with_its_joint(watched: Watched) -> None:
     health = watched.judge(replace(supply(6, 6.1, 6.2, 6.3, 6.4, 6.5), status=bits(3, VOLTAGE)))
 
@@ -476,6 +482,12 @@ def test_a_joint_at_its_goal_does_not_stall(watched: Watched, sent_deg: FloatVec
     strained = replace(GOOD_SAMPLE, load_pct=row(2, 90.0))
 
     assert watched.judge(strained, ticks=99, sent_deg=sent_deg) is GOOD
+
+
+def test_a_joint_far_from_zero_at_its_goal_does_not_stall(watched: Watched) -> None:
+    strained = replace(GOOD_SAMPLE, load_pct=row(2, 90.0), position_deg=row(2, 30.0))
+
+    assert watched.judge(strained, ticks=99, sent_deg=row(2, 30.0)) is GOOD
 
 
 def test_a_joint_that_moves_does_not_stall(watched: Watched) -> None:

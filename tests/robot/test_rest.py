@@ -275,6 +275,78 @@ def test_a_pose_without_a_way_round_the_table_is_left_straight_and_ends() -> Non
     assert shares == pytest.approx(np.full(5, shares[0]))
 
 
+# Fingers 24 to 30 mm over the table, from where a straight path dips by 13 mm or more.
+DIPPING_DEG = [
+    [-42.0, -22.0, 45.0, 92.0, -110.0, 11.0],
+    [-8.0, -2.0, 39.0, 93.0, 78.0, 78.0],
+    [71.0, -38.0, 56.0, 86.0, -12.0, 84.0],
+    [67.0, -22.0, 47.0, 91.0, -119.0, 61.0],
+]
+
+
+@pytest.mark.parametrize("pose", DIPPING_DEG)
+def test_a_path_that_would_dip_leads_round(pose: list[float]) -> None:
+    start = np.array(pose)
+    end = np.array([*REST_DEG, start[GRIPPER]])
+    shares = np.linspace(0.0, 1.0, 50)
+    straight_m = min(height_m(start + share * (end - start)) for share in shares)
+    clear_m = min(CLEARANCE_M, height_m(start))
+    assert straight_m < clear_m - 0.013
+
+    goals = walk(start)
+
+    assert min(map(height_m, goals)) >= clear_m - 1e-3
+    assert len(goals) / RATE_HZ < LONGEST_WALK_S
+
+
+@pytest.mark.parametrize("pose", DIPPING_DEG)
+def test_an_arm_of_which_nobody_knows_the_table_stands_on_it(pose: list[float]) -> None:
+    paths = [
+        np.array(Walker(np.array(pose), table_height_m=height).until_done())
+        for height in (None, 0.0, 0.02)
+    ]
+
+    assert np.array_equal(paths[0], paths[1])
+    assert not np.array_equal(paths[0], paths[2])
+
+
+def test_a_table_that_is_lower_is_not_gone_round() -> None:
+    start = np.array(DIPPING_DEG[0])
+    rest = RestGoals(CALIBRATION, lambda: start, table_height_m=-0.05)
+    rest.goal(sample(start), 0.0)
+
+    assert rest.duration_s == pytest.approx(FREEZE_S + walk_s(94.5 + 55.0), abs=1.0)
+    straight = RestGoals(CALIBRATION, lambda: start, table_height_m=-0.5)
+    straight.goal(sample(start), 0.0)
+    assert rest.duration_s == straight.duration_s
+
+
+def test_a_walk_that_has_not_begun_is_not_over_whatever_the_clock_says() -> None:
+    start = np.array([0.0, -60.0, 60.0, 38.0, 0.0, 20.0])
+    rest = RestGoals(CALIBRATION, lambda: start)
+    assert (rest.is_done, rest.has_arrived) == (False, False)
+
+    rest.goal(sample(start), 1000.0)
+    rest.goal(sample(start), 1000.01)
+
+    assert (rest.is_done, rest.has_arrived) == (False, False)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_last_goal_outside_the_range_is_not_waited_for(sign: float) -> None:
+    """What is sent ends a degree inside the range: that is as near as it can come."""
+    low_deg, high_deg = CALIBRATION.range_deg
+    start = np.array([0.0, -60.0, 60.0, 38.0, 0.0, 20.0])
+    start[0] = (high_deg[0] if sign > 0 else low_deg[0]) + sign * 3.5
+    walker = Walker(start)
+    while not walker.rest.is_done:
+        sent_deg = walker.tick()
+        walker.sent_deg = np.clip(sent_deg, low_deg + 1.0, high_deg - 1.0)
+
+    assert walker.rest.has_arrived
+    assert walker.now_s == pytest.approx(walker.rest.duration_s, abs=0.05)
+
+
 @pytest.mark.parametrize("table_height_m", [None, 0.0, 0.02])
 def test_from_anywhere_the_path_stays_clear_of_the_table(table_height_m: float | None) -> None:
     clear_m = CLEARANCE_M + (table_height_m or 0.0)
