@@ -301,13 +301,12 @@ def test_a_path_that_would_dip_leads_round(pose: list[float]) -> None:
 
 @pytest.mark.parametrize("pose", DIPPING_DEG)
 def test_an_arm_of_which_nobody_knows_the_table_stands_on_it(pose: list[float]) -> None:
-    paths = [
+    unknown, standing = (
         np.array(Walker(np.array(pose), table_height_m=height).until_done())
-        for height in (None, 0.0, 0.02)
-    ]
+        for height in (None, 0.0)
+    )
 
-    assert np.array_equal(paths[0], paths[1])
-    assert not np.array_equal(paths[0], paths[2])
+    assert np.array_equal(unknown, standing)
 
 
 def test_a_table_that_is_lower_is_not_gone_round() -> None:
