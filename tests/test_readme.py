@@ -23,8 +23,11 @@ def _command_lines(name: str) -> list[str]:
 
 @pytest.mark.parametrize("line", [*_command_lines("README.md"), *_command_lines("CONTRIBUTING.md")])
 def test_a_documented_command_parses(line: str) -> None:
-    program, name, *arguments = shlex.split(line)
+    program, name, *arguments = shlex.split(line.removeprefix("nice "))
 
+    if program == ".venv/bin/mutmut":  # a tool of the environment, run by hand
+        assert name in ("run", "results", "show")
+        return
     assert program == "./so101"
     if name not in LAUNCHER:
         assert name in COMMANDS
