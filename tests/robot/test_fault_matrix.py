@@ -177,6 +177,21 @@ ROWS = [
 ]  # fmt: skip
 
 TABLE: list[str] = []
+HEADER = """# The fault matrix
+
+Every fault of the mock bus, on an arm that stands (idle), moves, or is recorded, in virtual time
+on the in-memory bus with MuJoCo under it. Written by `SO101_FAULT_TABLE=docs/fault-matrix.md
+.venv/bin/python -m pytest tests/robot/test_fault_matrix.py`; the test holds each row, and
+compares every sample with where the joint was at the sample's time. Faults are written as `so101
+twin --fault` takes them (`so101 twin --help`). *Stops*: from the fault to the last goal of the
+drive. *Released*: from there to the last read-back, the walk to rest of this start pose (0.2 s of
+standing still included), the 2 s of sinking or the 2 s of search included. *Registers*:
+Torque_Enable of servos 1 to 6, read from the emulated servos themselves 50 ms afterwards. A mute
+servo hears and obeys: its register is 0, but nobody can know.
+
+| fault | arm | the drive | stops | released | findings | torque told | registers |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,7 +200,8 @@ def table() -> Generator[None]:
     path = os.environ.get("SO101_FAULT_TABLE")
     if path:
         lines = sorted(TABLE, key=lambda line: int(line.split("|")[0]))
-        Path(path).write_text("\n".join(line.split("|", 1)[1] for line in lines) + "\n")
+        rows = "\n".join("|" + line.split("|", 1)[1] for line in lines)
+        Path(path).write_text(HEADER + rows + "\n")
 
 
 @pytest.mark.parametrize("state", STATES)
