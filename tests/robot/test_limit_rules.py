@@ -112,6 +112,8 @@ def test_goals_of_unequal_length_are_a_defect_and_not_compared() -> None:
     [
         (0.0, 0.0),
         (0.5, 0.5),
+        (0.9, 0.9),
+        (2.9, 1.95),
         (1.0, 1.0),
         (2.0, 1.5),
         (3.0, 2.0),
