@@ -44,7 +44,6 @@ RATE_HZ = 100.0
 HARVEST_S = 0.5
 WATCH_S = 5.0
 FAULT_S = (0.5, 3.0)  # uniformly between two faults
-MAY_LOOK_OLDER_S = 0.05  # a stamp may be older than its sample, by as much as a busy machine takes
 MAY_LOOK_FRESHER_S = 0.002  # and never younger: beyond what request and place in the chain take
 LEADER_AGE_S = 0.5  # a leader's joint may be silent for so long
 MAX_GROWTH_BYTES = 2_000_000
@@ -113,18 +112,19 @@ class Witness:
                 continue  # said to be old
             self.fresh += 1
             self._last_time_s[joint] = time_s
-            if not self._was_said("follower", joint, int(ticks[joint]), time_s):
+            if not self._was_said(joint, int(ticks[joint]), time_s, tick.sent_s):
                 self.lies.append(f"tick {tick.index}: {JOINTS[joint]} of {time_s:.4f} s")
         if tick.phase == "drive":
             self.leader_ages_s.append(self._oldest_s(tick))
 
-    def _was_said(self, arm: str, joint: int, ticks: int, time_s: float) -> bool:
-        """Tell whether the servo said this no earlier than the sample claims."""
-        said = self._said[arm, joint + 1]
+    def _was_said(self, joint: int, ticks: int, time_s: float, until_s: float) -> bool:
+        """Tell whether the servo said this no earlier than the sample claims, and before its use.
+
+        Later than claimed is no lie: a busy machine may come between the stamp and the wire.
+        """
+        said = self._said["follower", joint + 1]
         at = bisect_left(said, time_s - MAY_LOOK_FRESHER_S, key=lambda one: one.time_s)
-        return any(
-            one.ticks == ticks for one in said[at:] if one.time_s < time_s + MAY_LOOK_OLDER_S
-        )
+        return any(one.ticks == ticks for one in said[at:] if one.time_s <= until_s)
 
     def _oldest_s(self, tick: Tick) -> float:
         """Return the age of the oldest leader value in the goal that was asked for."""
