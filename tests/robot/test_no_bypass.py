@@ -23,7 +23,7 @@ from robot.health import HealthMonitor
 from robot.joint_sample import JointSample
 from robot.joints import SERVO_IDS, FloatVector, deg_to_ticks, ticks_to_deg
 from robot.limits import GoalLimiter
-from robot.loop import Goal, GoalSource, run_control_loop
+from robot.loop import Goal, GoalSource, Tick, run_control_loop
 from robot.registers import GOAL_POSITION
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -135,7 +135,7 @@ def test_whatever_a_source_asks_the_servos_goals_stay_in_range_and_within_the_sp
         return ticks_to_deg(ticks, CALIBRATION)
 
     class Watch:
-        def on_tick(self, _tick: object) -> None:
+        def on_tick(self, tick: Tick) -> None:
             bench.clock.sleep_until(bench.clock.now_s() + 0.001)  # the last byte arrives
             goals.append(goal_deg())
 
